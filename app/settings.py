@@ -1,0 +1,268 @@
+"""Every setting of meterstream, read from the environment once and checked at the start. Nothing else reads the environment.
+
+A variable is ``METERSTREAM_`` and the name of a field in capitals; the unit ends the name. A variable that starts so and is
+no setting is a mistake (a typing error would otherwise be a default that nobody asked for), and all mistakes are told at once.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX: Final = "METERSTREAM_"
+BOOTSTRAP_FALLBACK: Final = "KAFKA_BOOTSTRAP_SERVERS"
+"""Read when ``METERSTREAM_BOOTSTRAP_SERVERS`` is not set: the name that many Kafka tools share."""
+
+_KAFKA_NAME: Final = re.compile(r"[A-Za-z0-9._-]{0,200}")
+_LAST_PORT: Final = 65_535
+_OFF: Final = frozenset({"", "off", "none"})
+
+
+class SettingsError(ValueError):
+    """The environment is not usable; ``problems`` has one sentence for each thing to mend."""
+
+    def __init__(self, problems: list[str]) -> None:
+        """Keep the sentences, and join them for the message."""
+        self.problems: Final = tuple(problems)
+        super().__init__("; ".join(problems))
+
+
+def _check_servers(text: str) -> str:
+    """Require ``host:port`` pairs with commas between them."""
+    for server in text.split(","):
+        host, colon, port = server.strip().rpartition(":")
+        if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) <= _LAST_PORT):
+            message = "expected host:port, or several with commas between them"
+            raise ValueError(message)
+    return ",".join(server.strip() for server in text.split(","))
+
+
+def _check_kafka_name(text: str) -> str:
+    """Require what Kafka allows in the name of a topic or of a group."""
+    if not _KAFKA_NAME.fullmatch(text):
+        message = "expected at most 200 of the letters a-z, A-Z, digits, dot, underscore and hyphen"
+        raise ValueError(message)
+    return text
+
+
+def _check_not_empty(text: str) -> str:
+    """Require at least one character."""
+    if not text:
+        message = "expected a name, not an empty text"
+        raise ValueError(message)
+    return text
+
+
+def _off_to_none(value: object) -> object:
+    """Read "off", "none" and an empty text as None: the setting is switched off."""
+    return None if isinstance(value, str) and value.strip().lower() in _OFF else value
+
+
+KafkaName = Annotated[str, AfterValidator(_check_kafka_name)]
+_Seconds = Annotated[float, Field(ge=0, le=3_155_760_000, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+class Settings(BaseSettings):
+    """What a worker or a command may be told. Frozen: a setting does not change while the process lives."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    bootstrap_servers: Annotated[str, AfterValidator(_check_servers)] = Field(
+        "localhost:9092",
+        description="Kafka brokers to start from, host:port with commas between. "
+        "When it is not set, KAFKA_BOOTSTRAP_SERVERS is read.",
+    )
+    app_id: Annotated[KafkaName, AfterValidator(_check_not_empty)] = Field(
+        "meterstream",
+        description="Consumer group, and what the transactional ids begin with. Workers that share it share the work.",
+    )
+    topic_prefix: KafkaName = Field(
+        "", description="Put before the name of every topic, so that one Kafka can carry several meterstreams."
+    )
+    partitions: Annotated[int, Field(ge=1, le=1024)] = Field(
+        8, description="Partitions of every topic when they are created: at most so many workers share the work."
+    )
+    replication_factor: Annotated[int, Field(ge=1, le=32)] = Field(
+        1, description="Copies of every topic when they are created; 3 in production."
+    )
+    data_dir: Path = Field(
+        Path("./meterstream-data"), description="Where the local store lives. It can be lost: it is rebuilt from Kafka."
+    )
+    instance_id: Annotated[KafkaName | None, BeforeValidator(_off_to_none)] = Field(
+        None,
+        description="Name of this worker for static membership, unlike every other worker's: "
+        "a restart then moves no partitions. Off when not set.",
+    )
+
+    emit_every_s: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = Field(
+        10.0,
+        description="An incomplete interval is published at most this often, in seconds; 0 publishes every change. "
+        "A complete one goes at once.",
+    )
+    future_tolerance_s: Annotated[_Seconds | None, BeforeValidator(_off_to_none)] = Field(
+        None,
+        description="Refuse records that end later than this many seconds after their arrival. "
+        "Off when not set: forecasts are welcome.",
+    )
+
+    commit_interval_ms: Annotated[int, Field(ge=1, le=60_000)] = Field(
+        50, description="A transaction is committed when its partition was idle for so long, in milliseconds."
+    )
+    transaction_max_ms: Annotated[int, Field(ge=1, le=300_000)] = Field(
+        1000, description="Under load a transaction is committed after so many milliseconds at the latest."
+    )
+    chunk_max_records: Count = Field(5000, description="Most messages of one partition that are worked on at once.")
+    fetch_max_bytes: Count = Field(4_194_304, description="Most bytes of one partition that one fetch brings.")
+    max_record_bytes: Count = Field(1_048_576, description="Largest message that the topics take.")
+    producer_max_batch_bytes: Count = Field(
+        1_048_576, description="Most bytes of one partition that go to the broker in one batch."
+    )
+    linger_ms: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        2, description="How long a batch waits for company before it is sent."
+    )
+
+    session_timeout_ms: Annotated[int, Field(ge=1000, le=3_600_000)] = Field(
+        6000, description="A worker that was silent for so long has lost its partitions to the others."
+    )
+    heartbeat_interval_ms: Annotated[int, Field(ge=100, le=600_000)] = Field(
+        1000, description="How often a worker says that it lives; at most a third of the session timeout."
+    )
+    reference_poll_ms: Annotated[int, Field(ge=1, le=60_000)] = Field(
+        200, description="How often new tariffs, series and locations are looked for."
+    )
+    store_cache_mb: Annotated[int, Field(ge=1, le=1_048_576)] = Field(
+        64, description="Memory for the block cache of the local store, shared by all partitions of a worker."
+    )
+
+    records_retention_hours: Annotated[int, Field(ge=1, le=876_000)] = Field(
+        168, description="How long meter.records is kept, counted from arrival; set when topics are created."
+    )
+    rejected_retention_hours: Annotated[int, Field(ge=1, le=876_000)] = Field(
+        720, description="How long meter.rejected is kept; set when topics are created."
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="json: one object a line; console: for people; auto: console at a terminal, else json."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take only what is given: `load_settings` is the one place where the environment is read."""
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        """Require what only several settings together can break."""
+        problems = []
+        if 3 * self.heartbeat_interval_ms > self.session_timeout_ms:
+            problems.append(
+                f"METERSTREAM_HEARTBEAT_INTERVAL_MS={self.heartbeat_interval_ms}: expected at most a third of "
+                f"METERSTREAM_SESSION_TIMEOUT_MS={self.session_timeout_ms}"
+            )
+        if self.commit_interval_ms > self.transaction_max_ms:
+            problems.append(
+                f"METERSTREAM_COMMIT_INTERVAL_MS={self.commit_interval_ms}: expected at most "
+                f"METERSTREAM_TRANSACTION_MAX_MS={self.transaction_max_ms}"
+            )
+        if self.max_record_bytes > self.fetch_max_bytes:
+            problems.append(
+                f"METERSTREAM_MAX_RECORD_BYTES={self.max_record_bytes}: expected at most "
+                f"METERSTREAM_FETCH_MAX_BYTES={self.fetch_max_bytes}"
+            )
+        if problems:
+            raise SettingsError(problems)
+        return self
+
+
+class _GivenEnvironment(EnvSettingsSource):
+    """The environment source of pydantic-settings, over a mapping that is handed in instead of the process's own."""
+
+    def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
+        """Read from ``environ``."""
+        super().__init__(settings_cls)
+        self.env_vars = {name.lower(): value for name, value in environ.items()}
+
+
+class Described(NamedTuple):
+    """One setting, for the worker's start message and the table in the README."""
+
+    name: str
+    variable: str
+    value: str
+    meaning: str
+
+
+def variable_of(field: str) -> str:
+    """Name of the environment variable of a field."""
+    return PREFIX + field.upper()
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read and check the settings from ``environ`` (default: the process's environment).
+
+    Raises `SettingsError` with every problem: a value that is not allowed, a ``METERSTREAM_`` variable that is no setting.
+    """
+    given = os.environ if environ is None else environ
+    known = {variable_of(name): name for name in Settings.model_fields}
+    ours = {name: value for name, value in given.items() if name in known}
+    source_of = {field: variable for variable, field in known.items()}
+    if variable_of("bootstrap_servers") not in ours and given.get(BOOTSTRAP_FALLBACK):
+        ours[variable_of("bootstrap_servers")] = given[BOOTSTRAP_FALLBACK]
+        source_of["bootstrap_servers"] = BOOTSTRAP_FALLBACK
+    problems = [_unknown(name, list(known.values())) for name in sorted(given) if name.startswith(PREFIX) and name not in known]
+    try:
+        settings = Settings(**_GivenEnvironment(Settings, ours)())
+    except ValidationError as error:
+        raise SettingsError([*_explain(error, source_of), *problems]) from None
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def describe(settings: Settings) -> list[Described]:
+    """Name, variable, value and meaning of every setting, in the order in which they are declared."""
+    return [
+        Described(name, variable_of(name), _shown(getattr(settings, name)), field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def _shown(value: object) -> str:
+    """Write a value as its variable would hold it."""
+    return "off" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    """Tell that a variable is no setting, and which one it resembles."""
+    near = get_close_matches(name.removeprefix(PREFIX).lower(), known, n=1)
+    return f"{name} is no setting" + (
+        f"; did you mean {variable_of(near[0])}?" if near else "; `meterstream worker --help` lists them"
+    )
+
+
+def _explain(error: ValidationError, source_of: Mapping[str, str]) -> list[str]:
+    """One sentence for each mistake, with the variable, its value and what was expected."""
+    sentences: list[str] = []
+    for mistake in error.errors():
+        cause: Any = mistake.get("ctx", {}).get("error")
+        if isinstance(cause, SettingsError):
+            sentences.extend(cause.problems)
+            continue
+        expected = str(cause) if cause is not None else mistake["msg"].replace("Input should be", "expected", 1)
+        field = str(mistake["loc"][0])
+        sentences.append(f"{source_of.get(field, field)}={mistake['input']!r}: {expected}")
+    return sentences
