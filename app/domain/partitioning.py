@@ -28,7 +28,12 @@ def murmur2(data: bytes) -> int:
     return hashed ^ hashed >> 15
 
 
+def partition_of_key(key: bytes, partitions: int) -> int:
+    """Return the partition, from 0, to which a message with this key goes when its topic has ``partitions`` of them."""
+    return (murmur2(key) & _POSITIVE) % partitions
+
+
 @lru_cache(maxsize=1 << 16)
 def partition_for(location_id: str, partitions: int) -> int:
-    """Return the partition, from 0, in which a location is when its topic has ``partitions`` of them."""
-    return (murmur2(location_id.encode()) & _POSITIVE) % partitions
+    """Return the partition, from 0, in which everything about a location is. Remembered: the hash is slow in Python."""
+    return partition_of_key(location_id.encode(), partitions)
