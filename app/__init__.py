@@ -1,0 +1,1 @@
+"""meterstream: meter records in, priced intervals out, on Kafka."""

@@ -1,0 +1,1 @@
+"""Pure rules of metering and pricing: no I/O, no clock, no Kafka."""

@@ -1,0 +1,156 @@
+"""Bucket: a reading is put into the intervals of its meter, over whatever table holds them."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from app.domain.intervals import Bounds, Interval, Placement, Touched, place, place_across, recut
+from app.domain.records import MeterId, Reading
+from app.streams.validate import FindLocation, Meter
+
+
+class IntervalTable(Protocol):
+    """Where the intervals of one partition are kept, by interval id; ids sort by time within a meter."""
+
+    def get(self, interval_id: str) -> Interval | None:
+        """Return the state of an interval, or None."""
+
+    def put(self, interval_id: str, interval: Interval, meter: Meter) -> None:
+        """Replace the state of an interval."""
+
+    def note_first(self, interval_id: str) -> None:
+        """Hear that an interval was never there before."""
+
+    def newest_start_us(self, prefix: str) -> int | None:
+        """Return the latest start among a meter's intervals, or None where it has none."""
+
+    def scan(self, prefix: str, start_us: int, end_us: int) -> Iterable[Interval]:
+        """Return a meter's intervals that start in [start_us, end_us), in order."""
+
+    def grid_of(self, prefix: str) -> str | None:
+        """Return the name of the grid on which a meter's intervals were cut, or None."""
+
+    def put_grid(self, prefix: str, grid: str) -> None:
+        """Remember the grid of a meter."""
+
+
+_ALWAYS_US = (-(2**62), 2**62)
+
+
+class Bucketer:
+    """Puts the readings of one partition into its intervals, and keeps its meters at hand."""
+
+    def __init__(self, table: IntervalTable, find_location: FindLocation) -> None:
+        """Work on a table, with the locations that are known."""
+        self._table = table
+        self._find_location = find_location
+        self._meters: dict[MeterId, Meter] = {}
+
+    def meter(self, meter_id: MeterId) -> Meter | None:
+        """Return a meter, or None where its location is not known.
+
+        A meter whose intervals were cut on another grid (its location's interval length or time zone has changed since) is
+        cut again before it is used.
+        """
+        meter = self._meters.get(meter_id)
+        if meter is None:
+            location = self._find_location(meter_id.location_id)
+            if location is None:
+                return None
+            meter = Meter(meter_id, location)
+            self._settle(meter)
+            self._meters[meter_id] = meter
+        return meter
+
+    def known(self, meter_id: MeterId) -> Meter | None:
+        """Return a meter that is at hand already, or None."""
+        return self._meters.get(meter_id)
+
+    def forget_location(self, location_id: str) -> None:
+        """Look a location's document up again at the next record of it."""
+        for meter_id in [meter_id for meter_id in self._meters if meter_id.location_id == location_id]:
+            del self._meters[meter_id]
+
+    def place(self, reading: Reading, meter: Meter) -> Placement:
+        """Place a reading, and put what changed into the table: all of it, or nothing."""
+        bounds = meter.grid.bounds(reading.start_us)
+        if reading.end_us <= bounds[1] and not self._in_a_month(meter, reading.start_us):
+            interval_id = meter.text.interval_id(bounds[0])
+            existing = self._existing(meter, bounds[0], interval_id)
+            if existing is None:
+                self._table.note_first(interval_id)
+            placement = place(reading, bounds, existing)
+            for changed in placement.changed:
+                self._table.put(interval_id, changed, meter)
+            self._grow(meter, placement)
+            return placement
+        placement = place_across(reading, self._touched(reading, meter))
+        for changed in placement.changed:
+            self._table.put(meter.text.interval_id(changed.start_us), changed, meter)
+        self._grow(meter, placement)
+        return placement
+
+    def _existing(self, meter: Meter, start_us: int, interval_id: str) -> Interval | None:
+        """Return an interval's state; beyond the meter's newest interval there is none, and the store is not asked."""
+        if meter.newest_start_us is None or start_us > meter.newest_start_us:
+            return None
+        return self._table.get(interval_id)
+
+    def _grow(self, meter: Meter, placement: Placement) -> None:
+        """Remember how far the meter's intervals reach, and which months are one interval."""
+        for changed in placement.changed:
+            if meter.newest_start_us is None or changed.start_us > meter.newest_start_us:
+                meter.newest_start_us = changed.start_us
+            if changed.end_us - changed.start_us > meter.grid.interval_us:
+                meter.months[changed.start_us] = True
+
+    def _in_a_month(self, meter: Meter, at_us: int) -> bool:
+        """Tell whether the local month around an instant is one interval already."""
+        month_us, _ = meter.grid.calendar.month_bounds_us(at_us)
+        known = meter.months.get(month_us)
+        if known is None:
+            state = self._existing(meter, month_us, meter.text.interval_id(month_us))
+            known = state is not None and state.end_us - state.start_us > meter.grid.interval_us
+            meter.months[month_us] = known
+        return known
+
+    def _touched(self, reading: Reading, meter: Meter) -> list[Touched]:
+        """Return every interval that a reading takes part in, and every other one that it could take readings from."""
+        table, text = self._table, meter.text
+        if reading.end_us - reading.start_us > _DAY_US and meter.grid.month(reading.start_us, reading.end_us):
+            bounds = (reading.start_us, reading.end_us)
+            others = [i for i in table.scan(text.prefix, *bounds) if i.start_us != reading.start_us]
+            return [(bounds, table.get(text.interval_id(reading.start_us))), *((None, other) for other in others)]
+        touched: list[Touched] = []
+        months: dict[int, Interval | None] = {}
+        for bounds in self._bounds_of(meter, reading.start_us, reading.end_us):
+            touched.append((bounds, table.get(text.interval_id(bounds[0]))))
+            if self._in_a_month(meter, bounds[0]):
+                month_us, _ = meter.grid.calendar.month_bounds_us(bounds[0])
+                months[month_us] = table.get(text.interval_id(month_us))
+        return touched + [(None, month) for month in months.values()]
+
+    @staticmethod
+    def _bounds_of(meter: Meter, start_us: int, end_us: int) -> list[Bounds]:
+        """Return the bounds of the intervals that a period touches; a whole local month is one interval of its own."""
+        if end_us - start_us > _DAY_US and meter.grid.month(start_us, end_us):
+            return [(start_us, end_us)]
+        bounds = [meter.grid.bounds(start_us)]
+        while bounds[-1][1] < end_us:
+            bounds.append(meter.grid.bounds(bounds[-1][1]))
+        return bounds
+
+    def _settle(self, meter: Meter) -> None:
+        """Bring a meter's stored intervals onto its location's grid, and learn how far they reach."""
+        table, text, location = self._table, meter.text, meter.location
+        grid = f"{location.timezone}/{location.interval_minutes}"
+        known = table.grid_of(text.prefix)
+        if known is not None and known != grid:
+            states = list(table.scan(text.prefix, *_ALWAYS_US))
+            for changed in recut(states, lambda start_us, end_us: self._bounds_of(meter, start_us, end_us)):
+                table.put(text.interval_id(changed.start_us), changed, meter)
+        if known != grid:
+            table.put_grid(text.prefix, grid)
+        meter.newest_start_us = table.newest_start_us(text.prefix)
+
+
+_DAY_US = 26 * 3_600_000_000

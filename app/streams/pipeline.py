@@ -1,0 +1,306 @@
+"""The pipeline of one partition: records in, intervals and priced records out, over tables and a sink. No Kafka, no clock.
+
+The same object serves a worker's partition, pricing from files and simulations. Nothing here waits, and nothing that a record
+can contain stops it: a record whose handling raises is tried once more by itself, then refused as `internal_error`.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Literal, NamedTuple, Protocol
+
+import structlog
+
+from app.domain.intervals import Verdict
+from app.domain.partitioning import partition_for
+from app.domain.records import BATCH_LIMIT, MeterId, MeterRecord, Reading, Rejected
+from app.domain.reference import ReferenceBook
+from app.streams.bucket import Bucketer
+from app.streams.cost import Pricer
+from app.streams.sources import Origin, SourceMessage, origin_of
+from app.streams.tables import Tables
+from app.streams.validate import Meter, Place, meter_id_of, reading_of
+from app.wire.record import batch_slices, decode_batch, decode_record, read_message
+from app.wire.rejected import Position, encode_rejected
+
+log = structlog.get_logger(__name__)
+
+Output = Literal["intervals", "priced", "rejected", "records_by_location"]
+
+Metric = Literal[
+    "input",  # records that were decided here; the sum of the next four, so that none is lost unseen
+    "accepted",
+    "rejected",
+    "superseded",
+    "duplicate",
+    "forwarded",  # records that belong to another partition: they are input there, not here
+    "intervals",  # published on meter.intervals
+    "priced",  # published on meter.priced with a price
+    "pending",  # published on meter.priced while a tariff or a price is missing
+]
+
+
+class Sink(Protocol):
+    """Where outputs go; all of them, the tables' changes and the position in the input are one transaction."""
+
+    def emit(  # noqa: PLR0913 - a Kafka message has so many parts
+        self,
+        output: Output,
+        key: bytes | None,
+        value: bytes,
+        *,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
+        """Add a message to the outputs; without a partition it goes to the pipeline's own."""
+
+
+class Context(NamedTuple):
+    """Where a pipeline stands: its partition of so many, and the name of the topic that records are published to."""
+
+    partition: int
+    partitions: int
+    records_topic: str
+
+
+Stage = Callable[[MeterRecord, Meter, Place, int | None], Reading | Rejected]
+
+
+class Pipeline:
+    """Decides every record of one partition once, and prices its intervals."""
+
+    def __init__(  # noqa: PLR0913 - the parts that a composition root puts together
+        self,
+        context: Context,
+        tables: Tables,
+        book: ReferenceBook,
+        sink: Sink,
+        *,
+        emit_every_s: float = 0.0,
+        validate: Stage = reading_of,
+    ) -> None:
+        """Put the stages together; `validate` can be another function in tests that force a fault."""
+        self.context: Final = context
+        self.tables: Final = tables
+        self.metrics: Final[Counter[Metric]] = Counter()
+        self.bucketer: Final = Bucketer(tables.intervals, book.location)
+        self._book = book
+        self._sink = sink
+        self._emit_every_s = emit_every_s
+        self._validate = validate
+        self._pricer = Pricer(tables.priced, book)
+        self._held_since_s: dict[str, float] = {}
+        self._in_flight: Counter[str] = Counter()
+
+    # Records
+
+    def take_records(self, messages: Iterable[SourceMessage]) -> None:
+        """Decide the records of some messages of `meter.records` or `meter.records-by-location`."""
+        for message in messages:
+            value = message.value
+            origin = origin_of(message) if message.headers else None
+            if value is not None:
+                try:
+                    record = decode_record(value)
+                except Exception:  # noqa: BLE001 - whatever is wrong, the slow path finds out and says so
+                    self._take_slowly(message, value, origin)
+                    continue
+                self._decide(record, value, 0, message, origin)
+            else:
+                self._take_slowly(message, value, origin)
+
+    def _take_slowly(self, message: SourceMessage, value: bytes | None, origin: Origin | None) -> None:
+        """Decide a message that is not one good record: a batch, or something to refuse."""
+        if value is not None and value[:1] == b"[":
+            try:
+                records = decode_batch(value)
+                slices = batch_slices(value)
+            except Exception:  # noqa: BLE001, S110 - the batch is read record by record below
+                pass
+            else:
+                if len(records) <= BATCH_LIMIT:
+                    for record_num, (record, raw) in enumerate(zip(records, slices, strict=True)):
+                        self._decide(record, raw, record_num, message, origin)
+                    return
+        try:
+            pieces = read_message(value)
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not cost the record
+            self._reject(_internal(error), value, 0, message, origin)
+            return
+        for record_num, (raw, read) in enumerate(pieces):
+            if isinstance(read, Rejected):
+                self._reject(read, raw if value is not None else None, record_num, message, origin)
+            else:
+                self._decide(read, raw, record_num, message, origin)
+
+    def _decide(
+        self, record: MeterRecord, raw: bytes, record_num: int, message: SourceMessage, origin: Origin | None
+    ) -> None:
+        """Decide one record; when that raises, once more, and then refuse it: the chunk goes on."""
+        try:
+            self._decide_once(record, raw, record_num, message, origin)
+        except Exception:  # noqa: BLE001 - the body must be total
+            try:
+                self._decide_once(record, raw, record_num, message, origin)
+            except Exception as error:
+                log.exception("record_failed", partition=self.context.partition, offset=message.offset)
+                self._reject(_internal(error), raw, record_num, message, origin)
+
+    def _decide_once(
+        self, record: MeterRecord, raw: bytes, record_num: int, message: SourceMessage, origin: Origin | None
+    ) -> None:
+        meter_id = meter_id_of(record)
+        if not isinstance(meter_id, MeterId):
+            self._reject(meter_id, raw, record_num, message, origin)
+            return
+        meter = self.bucketer.known(meter_id)
+        if meter is None:
+            owner = partition_for(meter_id.location_id, self.context.partitions)
+            if owner != self.context.partition:
+                self._forward(owner, meter_id, raw, record_num, message, origin)
+                return
+            meter = self.bucketer.meter(meter_id)
+        if meter is None:
+            sentence = f"location_id: {meter_id.location_id!r} is not known (expected a location in meter.locations)"
+            self._reject(Rejected("unknown_location", sentence), raw, record_num, message, origin)
+            return
+        if origin is None:
+            own = message.topic == self.context.records_topic
+            place = (message.timestamp, 2 * message.partition + (not own), message.offset, record_num)
+        else:
+            at = origin.position
+            own = at.topic == self.context.records_topic
+            place = (at.timestamp_ms, 2 * at.partition + (not own), at.offset, origin.record_num)
+        reading = self._validate(record, meter, place, None)
+        if not isinstance(reading, Reading):
+            self._reject(reading, raw, record_num, message, origin)
+            return
+        verdict = self.bucketer.place(reading, meter).verdict
+        if not isinstance(verdict, Verdict):
+            self._reject(verdict, raw, record_num, message, origin)
+            return
+        self.metrics["input"] += 1
+        self.metrics[verdict.value] += 1
+
+    def _forward(  # noqa: PLR0913 - all that says where a record stood
+        self, owner: int, meter_id: MeterId, raw: bytes, record_num: int, message: SourceMessage, origin: Origin | None
+    ) -> None:
+        """Send a record to its location's own partition, with its place in the log, so that it is ordered by that."""
+        if origin is None:
+            position = Position(message.topic, message.partition, message.offset, message.timestamp)
+            origin = Origin(position, record_num, message.key)
+        self._sink.emit(
+            "records_by_location",
+            meter_id.location_id.encode(),
+            raw,
+            partition=owner,
+            timestamp_ms=message.timestamp,
+            headers=[origin.header()],
+        )
+        self.metrics["forwarded"] += 1
+
+    def _reject(
+        self, rejected: Rejected, raw: bytes | None, record_num: int, message: SourceMessage, origin: Origin | None
+    ) -> None:
+        """Publish a refusal with the raw bytes and the place where the record was first published."""
+        if origin is None:
+            position, key = Position(message.topic, message.partition, message.offset, message.timestamp), message.key
+        else:
+            position, record_num, key = origin
+        self._sink.emit("rejected", key, encode_rejected(rejected, raw, record_num, position))
+        self.metrics["input"] += 1
+        self.metrics["rejected"] += 1
+
+    # Intervals and prices
+
+    def take_intervals(self, messages: Iterable[SourceMessage]) -> None:
+        """Price the messages of `meter.intervals`."""
+        for message in messages:
+            if message.value is None:
+                continue
+            if message.key is not None:
+                self._landed(message.key.decode(errors="replace"))
+            try:
+                self._price(message.value)
+            except Exception:  # noqa: BLE001 - the body must be total
+                try:
+                    self._price(message.value)
+                except Exception as error:
+                    log.exception("interval_failed", partition=self.context.partition, offset=message.offset)
+                    position = Position(message.topic, message.partition, message.offset, message.timestamp)
+                    self._sink.emit("rejected", message.key, encode_rejected(_internal(error), message.value, 0, position))
+
+    def _landed(self, interval_id: str) -> None:
+        left = self._in_flight.get(interval_id, 0) - 1
+        if left > 0:
+            self._in_flight[interval_id] = left
+        else:
+            self._in_flight.pop(interval_id, None)
+
+    def _price(self, value: bytes) -> None:
+        outcome = self._pricer.price(value)
+        if outcome.published:
+            self.metrics["priced" if outcome.status == "priced" else "pending"] += 1
+
+    def reprice(self, interval_id: str) -> None:
+        """Price a stored interval again, with the documents that are in force now.
+
+        One whose last change is not published yet, or is still on its way to pricing, is left: it will be priced then.
+        """
+        location_id, device_id, flow, direction, _ = interval_id.split("|")
+        meter = self.bucketer.meter(MeterId(location_id, device_id, flow, direction))  # type: ignore[arg-type]
+        interval = self.tables.interval(interval_id)
+        if meter is None or interval is None or interval.held or interval_id in self._in_flight:
+            return
+        self._price(meter.text.encode(interval))
+
+    # The end of a transaction
+
+    def wait_for(self, interval_ids: Iterable[str], since_s: float) -> None:
+        """Take up the intervals whose last change was held back, as of an instant of the monotonic clock."""
+        for interval_id in interval_ids:
+            self._held_since_s.setdefault(interval_id, since_s)
+
+    def due_at_s(self) -> float | None:
+        """Return when, on the monotonic clock, the first of the intervals held back is due; None when none is held."""
+        first_s = next(iter(self._held_since_s.values()), None)
+        return None if first_s is None else first_s + self._emit_every_s
+
+    def settle(self, now_s: float) -> None:
+        """Publish what has to be published: complete intervals at once, incomplete ones when they are due.
+
+        Called once, at the end of a transaction, however many records touched an interval in it.
+        """
+        held = self._held_since_s
+        for interval_id, (interval, meter) in list(self.tables.changes.intervals.items()):
+            if not interval.held:
+                continue
+            if self._emit_every_s == 0 or not interval.readings or interval.is_complete():
+                held.pop(interval_id, None)
+                self._publish(interval_id, meter)
+            else:
+                held.setdefault(interval_id, now_s)
+        latest_s = now_s - self._emit_every_s
+        while held:
+            interval_id = next(iter(held))
+            if held[interval_id] > latest_s:
+                break
+            del held[interval_id]
+            location_id, device_id, flow, direction, _ = interval_id.split("|")
+            meter_or_none = self.bucketer.meter(MeterId(location_id, device_id, flow, direction))  # type: ignore[arg-type]
+            if meter_or_none is not None:
+                self._publish(interval_id, meter_or_none)
+
+    def _publish(self, interval_id: str, meter: Meter) -> None:
+        """Publish an interval's state, and note that it has been."""
+        interval = self.tables.interval(interval_id)
+        if interval is None or not interval.held:
+            return
+        self._sink.emit("intervals", interval_id.encode(), meter.text.encode(interval))
+        self.tables.put_interval(interval_id, interval.published(), meter)
+        self._in_flight[interval_id] += 1
+        self.metrics["intervals"] += 1
+
+
+def _internal(error: BaseException) -> Rejected:
+    return Rejected("internal_error", f"the record could not be handled: {type(error).__name__}: {error}")

@@ -1,0 +1,65 @@
+"""What the stages need to know of a consumed message: the same names as aiokafka's ConsumerRecord, without Kafka."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from app.wire.rejected import Position
+
+
+class SourceMessage(Protocol):
+    """A message as it was consumed. `timestamp` is in ms since the Unix epoch."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class OfflineMessage(NamedTuple):
+    """A message that never was in Kafka: a line of a file, with its number as its offset."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+ORIGIN_HEADER = "meterstream-origin"
+"""On forwarded records: topic, partition, offset and record_num of the first publication, and its key in hexadecimal."""
+
+
+class Origin(NamedTuple):
+    """Where a record was first published, before it was forwarded to its location's partition."""
+
+    position: Position
+    record_num: int
+    key: bytes | None
+
+    def header(self) -> tuple[str, bytes]:
+        """Return the header that carries it."""
+        at = self.position
+        key = "-" if self.key is None else "x" + self.key.hex()
+        text = f"{at.topic}/{at.partition}/{at.offset}/{self.record_num}/{key}"
+        return (ORIGIN_HEADER, text.encode())
+
+
+def origin_of(message: SourceMessage) -> Origin | None:
+    """Return the origin that a forwarded message names; None for a message that was not forwarded.
+
+    A header that cannot be read is no reason to refuse a record: it then counts as published where it stands.
+    """
+    for name, value in message.headers or ():
+        if name == ORIGIN_HEADER:
+            try:
+                topic, partition, offset, record_num, key = value.decode().split("/")
+                position = Position(topic, int(partition), int(offset), message.timestamp)
+                return Origin(position, int(record_num), bytes.fromhex(key[1:]) if key.startswith("x") else None)
+            except ValueError:
+                return None
+    return None

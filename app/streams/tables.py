@@ -1,0 +1,235 @@
+"""The two tables of one partition in memory: what the store has, under what the open transaction has changed.
+
+A change is seen by everything that follows it at once, is written to the store only when its transaction has committed, and
+is forgotten with this object when the transaction, or the partition, is lost.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Final, Protocol
+
+from app.domain.intervals import Interval
+from app.streams.validate import Meter
+from app.wire.interval import decode_state, encode_state, instant_texts
+
+INTERVAL_MARK: Final = b"i"
+PRICED_MARK: Final = b"p"
+GRID_MARK: Final = b"g"
+HELD_MARK: Final = b"h"
+"""First bytes of the store's keys: intervals, priced records, a meter's grid, intervals that wait to be published."""
+
+_LIVE_LIMIT: Final = 20_000
+
+
+class Store(Protocol):
+    """A sorted map of bytes on disk, or in memory where nothing must last."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return a value, or None."""
+
+    def items(self, start: bytes, stop: bytes) -> Iterable[tuple[bytes, bytes]]:
+        """Return the entries with start <= key < stop, in order."""
+
+    def last_before(self, key: bytes, start: bytes) -> bytes | None:
+        """Return the greatest key in [start, key), or None."""
+
+
+class Changes:
+    """What one transaction changed in the two tables."""
+
+    __slots__ = ("grids", "intervals", "priced")
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.intervals: dict[str, tuple[Interval, Meter]] = {}
+        self.priced: dict[str, bytes] = {}
+        self.grids: dict[str, str] = {}
+
+    def __bool__(self) -> bool:
+        """Tell whether anything changed."""
+        return bool(self.intervals or self.priced or self.grids)
+
+
+class Tables:
+    """The tables `intervals` and `priced` of one partition."""
+
+    def __init__(self, store: Store, live_limit: int = _LIVE_LIMIT) -> None:
+        """Stand on a store; at most about `live_limit` intervals stay in memory."""
+        self._store = store
+        self._live_limit = live_limit
+        self._intervals: dict[str, Interval] = {}
+        self._fresh: set[str] = set()
+        self.changes = Changes()
+        self.intervals: Final = _IntervalView(self)
+        self.priced: Final = _PricedView(self)
+
+    def committed(self) -> None:
+        """Begin with new changes: the old ones are in the store now."""
+        self.changes = Changes()
+        excess = len(self._intervals) - self._live_limit
+        if excess > 0:
+            for key in list(islice(self._intervals, excess + self._live_limit // 10)):
+                del self._intervals[key]
+        if len(self._fresh) > self._live_limit:
+            self._fresh.clear()
+
+    def interval(self, interval_id: str) -> Interval | None:
+        """Return the state of an interval."""
+        found = self._intervals.get(interval_id)
+        if found is None:
+            value = self._store.get(INTERVAL_MARK + interval_id.encode())
+            if value is not None:
+                found = self._intervals[interval_id] = decode_state(value)
+        return found
+
+    def put_interval(self, interval_id: str, interval: Interval, meter: Meter) -> None:
+        """Replace the state of an interval."""
+        self._intervals[interval_id] = interval
+        self.changes.intervals[interval_id] = (interval, meter)
+
+    def note_first(self, interval_id: str) -> None:
+        """Remember that an interval was never there before, so that no price of it can be either."""
+        self._fresh.add(interval_id)
+
+    def priced_value(self, interval_id: str) -> bytes | None:
+        """Return the last published record of an interval."""
+        value = self.changes.priced.get(interval_id)
+        if value is None and interval_id not in self._fresh:
+            value = self._store.get(PRICED_MARK + interval_id.encode())
+        return value
+
+    def put_priced(self, interval_id: str, value: bytes) -> None:
+        """Replace the published record of an interval."""
+        self._fresh.discard(interval_id)
+        self.changes.priced[interval_id] = value
+
+    def scan_intervals(self, prefix: str, start_us: int, end_us: int) -> list[Interval]:
+        """Return a meter's intervals that start in [start_us, end_us), in order."""
+        found: dict[int, Interval] = {}
+        first, last = _bound(prefix, start_us), _bound(prefix, end_us)
+        for _, value in self._store.items(INTERVAL_MARK + first, INTERVAL_MARK + last):
+            interval = decode_state(value)
+            found[interval.start_us] = interval
+        for interval_id, (interval, _) in self.changes.intervals.items():
+            if interval_id.startswith(prefix) and start_us <= interval.start_us < end_us:
+                found[interval.start_us] = interval
+        return [found[start] for start in sorted(found)]
+
+    def newest_start_us(self, prefix: str) -> int | None:
+        """Return the latest start among a meter's intervals."""
+        newest: int | None = None
+        first = INTERVAL_MARK + prefix.encode()
+        key = self._store.last_before(first + b"\xff", first)
+        if key is not None:
+            value = self._store.get(key)
+            if value is not None:
+                newest = decode_state(value).start_us
+        for interval_id, (interval, _) in self.changes.intervals.items():
+            if interval_id.startswith(prefix) and (newest is None or interval.start_us > newest):
+                newest = interval.start_us
+        return newest
+
+    def grid_of(self, prefix: str) -> str | None:
+        """Return the name of the grid of a meter's intervals."""
+        known = self.changes.grids.get(prefix)
+        if known is None:
+            value = self._store.get(GRID_MARK + prefix.encode())
+            known = None if value is None else value.decode()
+        return known
+
+    def put_grid(self, prefix: str, grid: str) -> None:
+        """Remember the grid of a meter."""
+        self.changes.grids[prefix] = grid
+
+    def interval_ids(self, location_id: str) -> Iterator[str]:
+        """Yield the ids of all intervals of a location, those of its devices too."""
+        first = (location_id + "|").encode()
+        seen = set()
+        for key, _ in self._store.items(INTERVAL_MARK + first, INTERVAL_MARK + first + b"\xff"):
+            interval_id = key[1:].decode()
+            seen.add(interval_id)
+            yield interval_id
+        for interval_id in [i for i in self.changes.intervals if i.startswith(location_id + "|") and i not in seen]:
+            yield interval_id
+
+    def held_ids(self) -> list[str]:
+        """Return the ids of the stored intervals whose last change has not been published."""
+        return [key[1:].decode() for key, _ in self._store.items(HELD_MARK, HELD_MARK + b"\xff")]
+
+
+def _bound(prefix: str, at_us: int) -> bytes:
+    """Return the place of an instant among a meter's keys, also for instants that no calendar has."""
+    if at_us <= 0:
+        return prefix.encode()
+    if at_us >= _END_US:
+        return prefix.encode() + b"\xff"
+    return (prefix + instant_texts[at_us]).encode()
+
+
+_END_US: Final = 253_402_300_800 * 1_000_000
+
+
+class _IntervalView:
+    """The table of intervals as bucketing sees it."""
+
+    __slots__ = ("get", "grid_of", "newest_start_us", "note_first", "put", "put_grid", "scan")
+
+    def __init__(self, tables: Tables) -> None:
+        self.get = tables.interval
+        self.put = tables.put_interval
+        self.note_first = tables.note_first
+        self.newest_start_us = tables.newest_start_us
+        self.scan = tables.scan_intervals
+        self.grid_of = tables.grid_of
+        self.put_grid = tables.put_grid
+
+
+class _PricedView:
+    """The table of priced records as pricing sees it."""
+
+    __slots__ = ("get", "put")
+
+    def __init__(self, tables: Tables) -> None:
+        self.get = tables.priced_value
+        self.put = tables.put_priced
+
+
+def store_entries(changes: Changes) -> Iterator[tuple[bytes, bytes | None]]:
+    """Yield what a committed transaction puts into the store; None deletes."""
+    for interval_id, (interval, _) in changes.intervals.items():
+        key = interval_id.encode()
+        yield INTERVAL_MARK + key, encode_state(interval)
+        yield HELD_MARK + key, b"" if interval.held else None
+    for interval_id, value in changes.priced.items():
+        yield PRICED_MARK + interval_id.encode(), value
+    for prefix, grid in changes.grids.items():
+        yield GRID_MARK + prefix.encode(), grid.encode()
+
+
+class MemoryStore:
+    """A store that lasts as long as this object: for pricing without Kafka, and for simulations."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._entries: dict[bytes, bytes] = {}
+        self._sorted: list[bytes] | None = None
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return a value, or None."""
+        return self._entries.get(key)
+
+    def items(self, start: bytes, stop: bytes) -> Iterable[tuple[bytes, bytes]]:
+        """Return the entries with start <= key < stop, in order."""
+        return sorted((key, value) for key, value in self._entries.items() if start <= key < stop)
+
+    def last_before(self, key: bytes, start: bytes) -> bytes | None:
+        """Return the greatest key in [start, key), or None."""
+        return max((known for known in self._entries if start <= known < key), default=None)
+
+    def write(self, entries: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Put and delete entries."""
+        for key, value in entries:
+            if value is None:
+                self._entries.pop(key, None)
+            else:
+                self._entries[key] = value

@@ -1,0 +1,94 @@
+"""Validate: a record as published becomes a reading of one meter, or the reason why it is refused."""
+
+from collections.abc import Callable
+from typing import Final
+
+from app.domain.calendar import IntervalGrid, grid_for
+from app.domain.energy import energy_uwh
+from app.domain.instants import InstantError, parse_instant_us
+from app.domain.locations import Location
+from app.domain.records import EnergyFlow, MeterId, MeterRecord, Reading, Rejected, TariffDirection
+from app.domain.rules import Claim, first_broken, id_problem, instant_problem
+from app.wire.interval import MeterText
+
+_MEMO_LIMIT: Final = 100_000
+_DIRECTION_OF_FLOW: Final[dict[EnergyFlow, TariffDirection]] = {"INBOUND": "IMPORT", "OUTBOUND": "EXPORT"}
+_UW_PER_W: Final = 1_000_000
+
+FindLocation = Callable[[str], Location | None]
+Place = tuple[int, int, int, int]
+"""Submission time in ms, number of the source, offset, record number."""
+
+
+class Meter:
+    """One meter as this partition knows it: its texts, its location's grid, and what is known of its stored intervals."""
+
+    __slots__ = ("grid", "location", "meter_id", "months", "newest_start_us", "power_limit_w", "text")
+
+    def __init__(self, meter_id: MeterId, location: Location) -> None:
+        """Prepare a meter at its location; nothing is read from the store."""
+        self.meter_id: Final = meter_id
+        self.location: Final = location
+        self.grid: Final[IntervalGrid] = grid_for(location.timezone, location.interval_minutes)
+        self.text: Final = MeterText(meter_id)
+        self.power_limit_w = None if location.max_power_uw is None else location.max_power_uw / _UW_PER_W
+        self.newest_start_us: int | None = None
+        self.months: dict[int, bool] = {}
+
+
+class _Instants(dict[str, int]):
+    """Instants by their texts: thousands of meters report the same few."""
+
+    def __missing__(self, text: str) -> int:
+        if len(self) >= _MEMO_LIMIT:
+            self.clear()
+        at_us = self[text] = parse_instant_us(text)
+        return at_us
+
+
+instants: Final = _Instants()
+
+
+def meter_id_of(record: MeterRecord) -> MeterId | Rejected:
+    """Return which meter a record is about: the device where it names one, else the location."""
+    problem = id_problem("location_id", record.location_id)
+    if problem is None and record.device_id:
+        problem = id_problem("device_id", record.device_id)
+    if problem is not None:
+        return Rejected("invalid_value", problem)
+    flow = record.energy_flow_direction or "INBOUND"
+    direction = record.tariff_direction or _DIRECTION_OF_FLOW[flow]
+    return MeterId(record.location_id, record.device_id or "", flow, direction)
+
+
+def reading_of(record: MeterRecord, meter: Meter, place: Place, oldest_us: int | None) -> Reading | Rejected:
+    """Return the reading that a record states, or the refusal by the first rule that it breaks."""
+    field = "start_time"
+    try:
+        start_us = instants[record.start_time]
+        field = "end_time"
+        end_us = instants[record.end_time]
+    except InstantError as error:
+        code = "naive_timestamp" if error.reason == "naive" else "invalid_value"
+        return Rejected(code, f"{field}: {error}")
+    problem = instant_problem("start_time", start_us, record.start_time)
+    problem = problem or instant_problem("end_time", end_us, record.end_time)
+    if problem is not None:
+        return Rejected("invalid_value", problem)
+    duration_us = end_us - start_us
+    is_month = duration_us > _SHORTEST_MONTH_US and meter.grid.month(start_us, end_us)
+    broken = first_broken(Claim(record, start_us, end_us, meter.power_limit_w, is_month, oldest_us))
+    if broken is not None:
+        return broken
+    return Reading(
+        start_us,
+        end_us,
+        energy_uwh(record.value, record.units, duration_us),
+        1.0 if record.confidence is None else record.confidence,
+        *place,
+        record.record_reference_id,
+        record.session_reference_id,
+    )
+
+
+_SHORTEST_MONTH_US: Final = 27 * 86_400 * 1_000_000

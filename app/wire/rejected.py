@@ -1,0 +1,83 @@
+"""Rejected records: why, where it stood, and the raw bytes, so that nothing is lost and it can be sent again."""
+
+import base64
+from typing import NamedTuple
+
+import msgspec
+
+from app.domain.instants import format_instant
+from app.domain.records import Rejected
+
+
+class Position(NamedTuple):
+    """Where a message was first published: topic, partition, offset, and its Kafka timestamp in ms."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+
+
+class RejectedRecord(msgspec.Struct):
+    """The public form of a rejected record; `raw_encoding` is "text", or "base64" for bytes that are not UTF-8."""
+
+    error: str
+    message: str
+    record_num: int
+    record_reference_id: str | None
+    location_id: str | None
+    topic: str
+    partition: int
+    offset: int
+    timestamp: str
+    raw: str | None
+    raw_encoding: str
+
+
+class _Glimpse(msgspec.Struct):
+    """The two fields by which a person looks for a record, as far as they can be read."""
+
+    location_id: str | None = None
+    record_reference_id: str | None = None
+
+
+_glimpse = msgspec.json.Decoder(_Glimpse).decode
+encode = msgspec.json.Encoder().encode
+decode_rejected = msgspec.json.Decoder(RejectedRecord).decode
+
+
+def encode_rejected(rejected: Rejected, raw: bytes | None, record_num: int, position: Position) -> bytes:
+    """Return the public form of a refusal."""
+    location_id = reference = None
+    try:
+        seen = _glimpse(raw or b"")
+        location_id, reference = seen.location_id, seen.record_reference_id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
+        pass
+    text: str | None
+    try:
+        text, encoding = (None if raw is None else raw.decode()), "text"
+    except UnicodeDecodeError:
+        text, encoding = base64.b64encode(raw or b"").decode(), "base64"
+    return encode(
+        RejectedRecord(
+            error=rejected.error,
+            message=rejected.message,
+            record_num=record_num,
+            record_reference_id=reference,
+            location_id=location_id,
+            topic=position.topic,
+            partition=position.partition,
+            offset=position.offset,
+            timestamp=format_instant(position.timestamp_ms * 1000),
+            raw=text,
+            raw_encoding=encoding,
+        )
+    )
+
+
+def raw_bytes(record: RejectedRecord) -> bytes | None:
+    """Return the bytes that were rejected."""
+    if record.raw is None:
+        return None
+    return base64.b64decode(record.raw) if record.raw_encoding == "base64" else record.raw.encode()
