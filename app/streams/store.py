@@ -1,0 +1,138 @@
+"""The local store of one partition: RocksDB, one database for both tables, so that a transaction's changes are one write.
+
+It is a copy: everything in it can be read again from the changelog topics, and the changelog positions that it corresponds to
+are written together with the changes. A store that cannot be opened, or that is ahead of its changelog, is thrown away.
+"""
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch
+
+log = structlog.get_logger(__name__)
+
+_POSITION_MARK: Final = b"@"
+_MEMTABLE_BYTES: Final = 16 * 1024 * 1024
+_MEMTABLES: Final = 2
+_BLOOM_BITS: Final = 10
+_FORMAT: Final = b"1"
+_FORMAT_KEY: Final = b"#format"
+
+
+class StoreError(Exception):
+    """The store cannot be written: the disk is full, or broken."""
+
+
+class StoreCache:
+    """The block cache that the stores of a worker share."""
+
+    def __init__(self, megabytes: int) -> None:
+        """Reserve nothing yet; grow to at most so many megabytes."""
+        self.cache: Final = Cache(megabytes * 1024 * 1024)
+
+
+class PartitionStore:
+    """A sorted map of bytes on disk, with the changelog positions that it corresponds to."""
+
+    def __init__(self, path: Path, cache: StoreCache) -> None:
+        """Open the store, or begin an empty one where there is none that can be used."""
+        self._path = path
+        self._cache = cache
+        self._db = self._open()
+        if self._db.get(_FORMAT_KEY) != _FORMAT:
+            self.wipe()
+
+    def _open(self) -> Rdict:
+        self._path.mkdir(parents=True, exist_ok=True)
+        try:
+            return Rdict(str(self._path), options=_options(self._cache))
+        except Exception as error:
+            if "lock" in str(error).lower():
+                message = f"{self._path} is in use by another process (each worker needs a METERSTREAM_DATA_DIR of its own)"
+                raise StoreError(message) from error
+            log.warning("store_unusable", path=str(self._path), reason=str(error), action="rebuild from the changelog")
+        shutil.rmtree(self._path, ignore_errors=True)
+        self._path.mkdir(parents=True, exist_ok=True)
+        return Rdict(str(self._path), options=_options(self._cache))
+
+    def wipe(self) -> None:
+        """Begin empty."""
+        self._db.close()
+        shutil.rmtree(self._path, ignore_errors=True)
+        self._db = self._open()
+        self._db[_FORMAT_KEY] = _FORMAT
+
+    def close(self) -> None:
+        """Close the database; this object is of no use afterwards."""
+        self._db.close()
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return a value, or None."""
+        value: bytes | None = self._db.get(key)
+        return value
+
+    def items(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the entries with start <= key < stop, in order."""
+        entries: Iterable[tuple[bytes, bytes]] = self._db.items(from_key=start)
+        for key, value in entries:
+            if key >= stop:
+                return
+            yield key, value
+
+    def last_before(self, key: bytes, start: bytes) -> bytes | None:
+        """Return the greatest key in [start, key), or None."""
+        cursor: Any = self._db.iter()
+        cursor.seek_for_prev(key)
+        if cursor.valid() and cursor.key() == key:
+            cursor.prev()
+        if not cursor.valid():
+            return None
+        found: bytes = cursor.key()
+        return found if found >= start else None
+
+    def position(self, topic: str) -> int:
+        """Return the offset of the changelog's first record that is not in the store."""
+        value = self._db.get(_POSITION_MARK + topic.encode())
+        return 0 if value is None else int(value)
+
+    def write(self, entries: Iterable[tuple[bytes, bytes | None]], positions: Mapping[str, int]) -> None:
+        """Put and delete entries together with the changelog positions that they bring the store to.
+
+        Raises:
+            StoreError: the disk does not take it.
+
+        """
+        batch = WriteBatch(raw_mode=True)
+        put, delete = batch.put, batch.delete
+        for key, value in entries:
+            if value is None:
+                delete(key)
+            else:
+                put(key, value)
+        for topic, offset in positions.items():
+            put(_POSITION_MARK + topic.encode(), b"%d" % offset)
+        try:
+            self._db.write(batch)
+        except Exception as error:
+            message = f"{self._path} cannot be written: {error}"
+            raise StoreError(message) from error
+
+
+def _options(cache: StoreCache) -> Options:
+    """Return small, bounded buffers, and a filter that answers "never seen" without a look at the disk."""
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_write_buffer_size(_MEMTABLE_BYTES)
+    options.set_max_write_buffer_number(_MEMTABLES)
+    options.set_compression_type(DBCompressionType.lz4())
+    options.set_keep_log_file_num(2)
+    options.set_max_background_jobs(2)
+    table = BlockBasedOptions()
+    table.set_bloom_filter(_BLOOM_BITS, block_based=False)
+    table.set_block_cache(cache.cache)
+    table.set_cache_index_and_filter_blocks(True)
+    options.set_block_based_table_factory(table)
+    return options

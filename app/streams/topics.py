@@ -1,0 +1,166 @@
+"""The topics: their names, how they are set up, and the commands that create and list them."""
+
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from app.settings import Settings
+
+_HOUR_MS: Final = 3_600_000
+_REJECTED_GROWTH: Final = 2
+_REJECTED_ENVELOPE_BYTES: Final = 64 * 1024
+
+
+class TopicNames(NamedTuple):
+    """The names of all topics, prefixed."""
+
+    records: str
+    records_by_location: str
+    rejected: str
+    intervals: str
+    priced: str
+    intervals_changelog: str
+    tariffs: str
+    series: str
+    locations: str
+
+
+class TopicResult(NamedTuple):
+    """What became of a topic that was to be created; `detail` says how an existing one differs."""
+
+    name: str
+    status: Literal["created", "exists", "differs"]
+    detail: str
+
+
+class TopicInfo(NamedTuple):
+    """A topic as it is on the broker."""
+
+    name: str
+    partitions: int
+    replication: int
+    config: Mapping[str, str]
+
+
+def topic_names(settings: Settings) -> TopicNames:
+    """Return the names of the topics under a settings' prefix."""
+    prefix = settings.topic_prefix
+    return TopicNames(
+        records=f"{prefix}meter.records",
+        records_by_location=f"{prefix}meter.records-by-location",
+        rejected=f"{prefix}meter.rejected",
+        intervals=f"{prefix}meter.intervals",
+        priced=f"{prefix}meter.priced",
+        intervals_changelog=f"{prefix}{settings.app_id}-intervals-changelog",
+        tariffs=f"{prefix}meter.tariffs",
+        series=f"{prefix}meter.series",
+        locations=f"{prefix}meter.locations",
+    )
+
+
+def topic_configs(settings: Settings) -> dict[str, dict[str, str]]:
+    """Return the configuration of each topic by its name."""
+    names = topic_names(settings)
+    record_bytes = settings.max_record_bytes
+    # A refused message travels on as text inside JSON: escapes or base64, and a sentence around it.
+    rejected_bytes = _REJECTED_GROWTH * record_bytes + _REJECTED_ENVELOPE_BYTES
+    compacted = {"cleanup.policy": "compact", "max.message.bytes": str(max(record_bytes, 4 * 1024 * 1024))}
+    records = {
+        "cleanup.policy": "delete",
+        "retention.ms": str(settings.records_retention_hours * _HOUR_MS),
+        "max.message.bytes": str(record_bytes),
+    }
+    return {
+        # The time of arrival, so that a backfill of last year's readings is not deleted by time-based retention.
+        names.records: records | {"message.timestamp.type": "LogAppendTime"},
+        # The time of the first publication is carried over: it orders a forwarded record among the others.
+        names.records_by_location: records
+        | {"message.timestamp.type": "CreateTime", "max.message.bytes": str(record_bytes + _REJECTED_ENVELOPE_BYTES)},
+        names.rejected: {
+            "cleanup.policy": "delete",
+            "retention.ms": str(settings.rejected_retention_hours * _HOUR_MS),
+            "max.message.bytes": str(rejected_bytes),
+        },
+        names.intervals: compacted,
+        names.priced: compacted,
+        names.intervals_changelog: compacted,
+        names.tariffs: compacted,
+        names.series: compacted,
+        names.locations: compacted,
+    }
+
+
+async def create_topics(settings: Settings) -> list[TopicResult]:
+    """Create the topics that do not exist; those that do are compared, never changed."""
+    configs = topic_configs(settings)
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+    await admin.start()
+    try:
+        existing = set(await admin.list_topics())
+        new = [
+            NewTopic(
+                name=name,
+                num_partitions=settings.partitions,
+                replication_factor=settings.replication_factor,
+                topic_configs=config,
+            )
+            for name, config in configs.items()
+            if name not in existing
+        ]
+        created: dict[str, str] = {}
+        if new:
+            response = await admin.create_topics(new)
+            for name, code, *rest in response.topic_errors:
+                error = for_code(code)
+                if code and error is not TopicAlreadyExistsError:
+                    message = f"{name}: {rest[0] if rest and rest[0] else error.__name__}"
+                    raise error(message)
+                created[name] = "exists" if code else "created"
+        found = {info.name: info for info in await _describe(admin, [n for n in configs if n in existing])}
+        return [_compare(name, config, settings, found.get(name), created.get(name)) for name, config in configs.items()]
+    finally:
+        await admin.close()
+
+
+def _compare(
+    name: str, config: Mapping[str, str], settings: Settings, found: TopicInfo | None, created: str | None
+) -> TopicResult:
+    if found is None:
+        return TopicResult(name, "created" if created == "created" else "exists", "")
+    differences = []
+    if found.partitions != settings.partitions:
+        differences.append(f"partitions is {found.partitions} (expected {settings.partitions})")
+    for key, expected in config.items():
+        actual = found.config.get(key)
+        if actual is not None and actual != expected:
+            differences.append(f"{key} is {actual} (expected {expected})")
+    return TopicResult(name, "differs" if differences else "exists", "; ".join(differences))
+
+
+async def list_topics(settings: Settings) -> list[TopicInfo]:
+    """Return those of the topics that exist, as they are on the broker."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+    await admin.start()
+    try:
+        existing = set(await admin.list_topics())
+        return await _describe(admin, [name for name in topic_configs(settings) if name in existing])
+    finally:
+        await admin.close()
+
+
+async def _describe(admin: AIOKafkaAdminClient, names: list[str]) -> list[TopicInfo]:
+    if not names:
+        return []
+    topics = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics(names)}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    configs: dict[str, dict[str, str]] = {}
+    for response in await admin.describe_configs(resources):
+        for _, _, _, name, entries in response.resources:
+            configs[name] = {entry[0]: entry[1] for entry in entries}
+    return [
+        TopicInfo(name, len(topics[name]), len(topics[name][0]["replicas"]) if topics[name] else 0, configs.get(name, {}))
+        for name in names
+    ]
