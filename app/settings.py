@@ -1,7 +1,8 @@
-"""Every setting of meterstream, read from the environment once and checked at the start. Nothing else reads the environment.
+"""Every setting of meterstream, read from the environment once and checked at the start.
 
-A variable is ``METERSTREAM_`` and the name of a field in capitals; the unit ends the name. A variable that starts so and is
-no setting is a mistake (a typing error would otherwise be a default that nobody asked for), and all mistakes are told at once.
+Nothing else reads the environment. A variable is ``METERSTREAM_`` and the name of a field in capitals; the
+unit ends the name. A variable that starts so and is no setting is a mistake (a typing error would otherwise be a
+default that nobody asked for), and all mistakes are told at once.
 """
 
 import os
@@ -214,7 +215,8 @@ def variable_of(field: str) -> str:
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Read and check the settings from ``environ`` (default: the process's environment).
 
-    Raises `SettingsError` with every problem: a value that is not allowed, a ``METERSTREAM_`` variable that is no setting.
+    Raises `SettingsError` with every problem: a value that is not allowed, a ``METERSTREAM_`` variable that is no
+    setting.
     """
     given = os.environ if environ is None else environ
     known = {variable_of(name): name for name in Settings.model_fields}
@@ -223,7 +225,9 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     if variable_of("bootstrap_servers") not in ours and given.get(BOOTSTRAP_FALLBACK):
         ours[variable_of("bootstrap_servers")] = given[BOOTSTRAP_FALLBACK]
         source_of["bootstrap_servers"] = BOOTSTRAP_FALLBACK
-    problems = [_unknown(name, list(known.values())) for name in sorted(given) if name.startswith(PREFIX) and name not in known]
+    problems = [
+        _unknown(name, list(known.values())) for name in sorted(given) if name.startswith(PREFIX) and name not in known
+    ]
     try:
         settings = Settings(**_GivenEnvironment(Settings, ours)())
     except ValidationError as error:

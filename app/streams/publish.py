@@ -1,6 +1,7 @@
 """Publish people's readings and documents: every message is accepted by the broker, or comes back with the reason.
 
-The worker does not publish with this (its outputs and its position go in one transaction); the commands and importers do.
+The worker does not publish with this (its outputs and its position go in one transaction); the commands and importers
+do.
 
 Batches are filled here and handed over whole: the producer's own `send` costs several times as much for each message.
 """
@@ -26,7 +27,7 @@ UNCONFIRMED_MAX_BYTES: Final = 64 * 1024 * 1024
 _RETRY_EVERY_S: Final = 0.5
 _STOP_TIMEOUT_S: Final = 5.0
 _YIELD_EVERY: Final = 500
-"""Messages after which `Publisher.send` lets others run: it need not wait for anything, and a loop of it would starve them."""
+"""Messages after which `Publisher.send` lets others run: a loop of it might never wait for anything."""
 _OVERHEAD_BYTES: Final = 128
 """What a batch of one message has around its key and value, at most."""
 
@@ -47,7 +48,7 @@ class _Batch:
 
     __slots__ = ("answered", "builder", "bytes", "partition", "submitted", "topic")
 
-    def __init__(self, topic: str, partition: int, builder: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+    def __init__(self, topic: str, partition: int, builder: Any) -> None:
         self.topic: Final = topic
         self.partition: Final = partition
         self.builder: Final = builder
@@ -59,8 +60,9 @@ class _Batch:
 class Publisher:
     """Sends messages to the partition of their key, as the Java client would, with all replicas' acknowledgement.
 
-    An async context manager: entering connects (`BrokerUnreachableError` after ``connect_timeout_s``), leaving waits for what
-    is in flight. Idempotent: a message whose acknowledgement was lost is not written twice. Messages of one key keep their order.
+    An async context manager: entering connects (`BrokerUnreachableError` after ``connect_timeout_s``), leaving waits
+    for what is in flight. Idempotent: a message whose acknowledgement was lost is not written twice. Messages of one
+    key keep their order.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class Publisher:
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         stall_timeout_s: float = STALL_TIMEOUT_S,
     ) -> None:
-        """Connect to nothing yet. ``stall_timeout_s`` bounds how long messages may wait while none at all is acknowledged."""
+        """Connect to nothing yet; ``stall_timeout_s`` bounds how long messages may wait while none is acknowledged."""
         self._servers = bootstrap_servers
         self._options = {
             "bootstrap_servers": bootstrap_servers,
@@ -122,8 +124,9 @@ class Publisher:
     ) -> Delivery:
         """Hand one message over and return the future of its delivery. Waits while too much is in flight.
 
-        A message that the broker would not take (too large, say) has a future that holds the error. ``value`` None deletes the
-        key in a compacted topic. Raises `TopicMissingError` and `BrokerUnreachableError`, which concern every message.
+        A message that the broker would not take (too large, say) has a future that holds the error. ``value`` None
+        deletes the key in a compacted topic. Raises `TopicMissingError` and `BrokerUnreachableError`, which concern
+        every message.
         """
         partitions = self._partitions.get(topic) or await self._partitions_of(topic)
         size_bytes = len(key) + len(value or b"") + _OVERHEAD_BYTES
@@ -145,7 +148,7 @@ class Publisher:
         return batch.answered
 
     async def flush(self) -> None:
-        """Wait until the broker answered for every message. Raises `BrokerUnreachableError` when no more answers come."""
+        """Wait for the answer to every message. Raises `BrokerUnreachableError` when no more answers come."""
         for batch in list(self._open.values()):
             await self._submit(batch)
         while self._unanswered:
@@ -177,13 +180,13 @@ class Publisher:
         task.add_done_callback(self._on_submitted)
 
     def _on_submitted(self, task: asyncio.Task[None]) -> None:
-        """Forget a task. What went wrong in it stands in the batch's own future, or is raised to whoever waits for it."""
+        """Forget a task. What went wrong in it is raised to the next one that submits or waits."""
         self._lingering.discard(task)
         if not task.cancelled():
             task.exception()
 
     async def _submit(self, batch: _Batch) -> None:
-        """Give a batch to the producer. Raises `BrokerUnreachableError` when the one before it stays unanswered for too long."""
+        """Give a batch to the producer. Raises `BrokerUnreachableError` when it takes no more."""
         place = (batch.topic, batch.partition)
         async with self._locks[place]:
             if batch.submitted:
@@ -207,7 +210,7 @@ class Publisher:
         error = KafkaError("disconnected") if delivery.cancelled() else delivery.exception()
         self._settle(batch, error, None if error else delivery.result())
 
-    def _settle(self, batch: _Batch, error: BaseException | None, metadata: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+    def _settle(self, batch: _Batch, error: BaseException | None, metadata: Any) -> None:
         """Answer for every message of a batch."""
         self._answered_at_s = time.monotonic()
         self._unanswered.discard(batch)
@@ -226,13 +229,15 @@ class Publisher:
         self._answer.clear()
         await self._unless_stalled(self._answer.wait())
 
-    async def _unless_stalled(self, what: Awaitable[Any]) -> Any:  # noqa: ANN401 - passed through
+    async def _unless_stalled(self, what: Awaitable[Any]) -> Any:
         """Wait for ``what``. Raises `BrokerUnreachableError` when it takes so long that the broker must be gone."""
         try:
             return await asyncio.wait_for(what, self._stall_timeout_s)
         except TimeoutError:
             silent_s = time.monotonic() - self._answered_at_s
-            message = f"Kafka at {self._servers} has not answered for {silent_s:.0f} s; {len(self._unanswered)} batches wait"
+            message = (
+                f"Kafka at {self._servers} has not answered for {silent_s:.0f} s; {len(self._unanswered)} batches wait"
+            )
             self._broken = BrokerUnreachableError(message)
             raise self._broken from None
 
@@ -283,6 +288,8 @@ def _partition_of_key(key: bytes, partitions: int) -> int:
 def _refused(size_bytes: int, limit_bytes: int) -> Delivery:
     """Answer for a message that is not even offered to the broker."""
     refused: Delivery = asyncio.get_running_loop().create_future()
-    refused.set_exception(MessageSizeTooLargeError(f"the message has {size_bytes} bytes, more than the {limit_bytes} allowed"))
+    refused.set_exception(
+        MessageSizeTooLargeError(f"the message has {size_bytes} bytes, more than the {limit_bytes} allowed")
+    )
     refused.exception()
     return refused
