@@ -1,0 +1,60 @@
+"""What is known of a location: its zone, its interval length, and which tariffs it is on from when to when."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.domain.instants import format_instant
+from app.domain.tariffs import Direction
+
+DEFAULT_INTERVAL_MINUTES = 30
+
+
+@dataclass(frozen=True, slots=True)
+class TariffLink:
+    """A location is on a tariff during [valid_from_us, valid_to_us); None: without such an end."""
+
+    direction: Direction
+    tariff_id: str
+    valid_from_us: int | None = None
+    valid_to_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A location document. `max_power_uw` (µW) is the most that its meters can plausibly show."""
+
+    location_id: str
+    timezone: str
+    interval_minutes: int = DEFAULT_INTERVAL_MINUTES
+    customer_id: str | None = None
+    max_power_uw: int | None = None
+    links: tuple[TariffLink, ...] = ()
+    carbon_series_id: str | None = None
+
+
+def overlapping_links(links: Sequence[TariffLink]) -> list[tuple[int, str]]:
+    """Return (position, sentence) of every link that overlaps an earlier one of its direction."""
+    problems = []
+    for later, link in enumerate(links):
+        for earlier, other in enumerate(links[:later]):
+            if link.direction == other.direction and _overlap(link, other):
+                sentence = (
+                    f"{link.direction} link to {link.tariff_id!r} ({_period(link)}) overlaps the one at [{earlier}] "
+                    f"to {other.tariff_id!r} ({_period(other)}); expected at most one tariff a direction at any time"
+                )
+                problems.append((later, sentence))
+    return problems
+
+
+def _overlap(one: TariffLink, other: TariffLink) -> bool:
+    return _before(one.valid_from_us, other.valid_to_us) and _before(other.valid_from_us, one.valid_to_us)
+
+
+def _before(start_us: int | None, end_us: int | None) -> bool:
+    return start_us is None or end_us is None or start_us < end_us
+
+
+def _period(link: TariffLink) -> str:
+    start = "always" if link.valid_from_us is None else format_instant(link.valid_from_us)
+    end = "for ever" if link.valid_to_us is None else format_instant(link.valid_to_us)
+    return f"from {start} to {end}" if link.valid_from_us is not None else f"{start} until {end}"

@@ -1,0 +1,324 @@
+"""What is known of locations, tariffs and series: one book, and what must be priced again when a page of it changes."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+from weakref import WeakValueDictionary
+
+from app.domain.calendar import IntervalGrid, grid_for
+from app.domain.locations import Location, TariffLink, overlapping_links
+from app.domain.pricing import AmountMemory, Carbon, PricePlan, SeriesTable, Span, TariffPricer
+from app.domain.tariffs import Direction, SeriesDay, Tariff
+from app.domain.timeline import BEGINNING_US, END_US
+
+_DIRECTIONS: Final[tuple[Direction, ...]] = ("IMPORT", "EXPORT", "LOCAL")
+
+_Stretch = tuple[int, int]
+"""[start_us, end_us), with BEGINNING_US and END_US for the ends of time."""
+
+_PlanKey = tuple[Direction, tuple[tuple[TariffLink, int], ...], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Affected:
+    """The intervals that a change concerns: those of `location_ids` that overlap [start_us, end_us) (None: no end).
+
+    `grid_changed` tells that an existing location's zone or interval length changed: its intervals themselves are
+    other ones.
+    """
+
+    location_ids: frozenset[str] = frozenset()
+    start_us: int | None = None
+    end_us: int | None = None
+    grid_changed: bool = False
+
+
+NOTHING: Final = Affected()
+
+
+class ReferenceBook:
+    """Locations, tariffs and series in memory. Nothing here is thread-safe, and nothing waits.
+
+    A plan is good until the next change: ask for it again rather than keep it.
+    """
+
+    __slots__ = (
+        "_carbons", "_days", "_generations", "_grids", "_locations", "_locations_of_carbon", "_locations_of_tariff",
+        "_memory", "_plans", "_pricers", "_shared_plans", "_tables", "_tariffs_of_series",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        """Begin with nothing known."""
+        self._locations: dict[str, Location] = {}
+        self._grids: dict[str, IntervalGrid] = {}
+        self._pricers: dict[str, TariffPricer] = {}
+        self._days: dict[str, SeriesDay] = {}
+        self._tables: dict[str, SeriesTable] = {}
+        self._carbons: dict[str, Carbon] = {}
+        self._locations_of_tariff: dict[str, set[str]] = {}
+        self._locations_of_carbon: dict[str, set[str]] = {}
+        self._tariffs_of_series: dict[str, set[str]] = {}
+        self._generations: dict[str, int] = {}
+        self._plans: dict[tuple[str, str], PricePlan] = {}
+        self._shared_plans: WeakValueDictionary[_PlanKey, PricePlan] = WeakValueDictionary()
+        self._memory = AmountMemory()
+
+    def location(self, location_id: str) -> Location | None:
+        """Return a location, or None where there is none."""
+        return self._locations.get(location_id)
+
+    def grid(self, location_id: str) -> IntervalGrid | None:
+        """Return a location's grid of intervals, or None where there is no such location."""
+        return self._grids.get(location_id)
+
+    def tariff(self, tariff_id: str) -> Tariff | None:
+        """Return a tariff, or None where there is none."""
+        pricer = self._pricers.get(tariff_id)
+        return None if pricer is None else pricer.tariff
+
+    def plan(self, location_id: str, direction: Direction) -> PricePlan:
+        """Return how a location's energy of one direction is priced; an unknown location has none. Hot."""
+        plan = self._plans.get((location_id, direction))
+        return plan if plan is not None else self._build_plan(location_id, direction)
+
+    def put_location(self, location: Location) -> Affected:
+        """Take a location in place of the one of its id.
+
+        Raises:
+            ValueError: two of its links overlap.
+            UnknownTimezoneError: there is no such zone.
+
+        """
+        old = self._locations.get(location.location_id)
+        if old == location:
+            return NOTHING
+        problems = overlapping_links(location.links)
+        if problems:
+            raise ValueError("; ".join(f"tariffs[{position}]: {sentence}" for position, sentence in problems))
+        self._grids[location.location_id] = grid_for(location.timezone, location.interval_minutes)
+        self._locations[location.location_id] = location
+        self._reindex(location.location_id, old, location)
+        return _location_change(location.location_id, old, location)
+
+    def remove_location(self, location_id: str) -> Affected:
+        """Forget a location."""
+        old = self._locations.pop(location_id, None)
+        if old is None:
+            return NOTHING
+        del self._grids[location_id]
+        self._reindex(location_id, old, None)
+        return _location_change(location_id, old, None)
+
+    def put_tariff(self, tariff: Tariff) -> Affected:
+        """Take a tariff in place of the one of its id.
+
+        Raises:
+            ValueError: it asks for what cannot be priced; the one before it stays.
+
+        """
+        old = self.tariff(tariff.tariff_id)
+        if old == tariff:
+            return NOTHING
+        for series_id in tariff.series_ids:
+            self._tables.setdefault(series_id, SeriesTable())
+        pricer = TariffPricer(tariff, self._tables, self._memory)
+        self._pricers[tariff.tariff_id] = pricer
+        return self._tariff_changed(tariff.tariff_id, old, tariff)
+
+    def remove_tariff(self, tariff_id: str) -> Affected:
+        """Forget a tariff: what it priced is pending again."""
+        old = self.tariff(tariff_id)
+        if old is None:
+            return NOTHING
+        del self._pricers[tariff_id]
+        return self._tariff_changed(tariff_id, old, None)
+
+    def put_series(self, day: SeriesDay) -> Affected:
+        """Take the points of one series and UTC date in place of those known."""
+        old = self._days.get(day.key)
+        if old == day:
+            return NOTHING
+        self._days[day.key] = day
+        self._tables.setdefault(day.series_id, SeriesTable()).put(day)
+        return self._series_changed(day.series_id, _changed_points(old, day))
+
+    def remove_series_day(self, key: str) -> Affected:
+        """Forget the points of one series and UTC date, by the key of their document."""
+        old = self._days.pop(key, None)
+        if old is None:
+            return NOTHING
+        self._tables[old.series_id].remove(old)
+        return self._series_changed(old.series_id, _changed_points(old, None))
+
+    def _build_plan(self, location_id: str, direction: Direction) -> PricePlan:
+        location = self._locations.get(location_id)
+        links = () if location is None else tuple(link for link in location.links if link.direction == direction)
+        carbon_id = None if location is None or direction != "IMPORT" else location.carbon_series_id
+        dated = tuple((link, self._generations.get(link.tariff_id, 0)) for link in links)
+        key = (direction, dated, carbon_id)
+        plan = self._shared_plans.get(key)
+        if plan is None:
+            spans = list(self._spans(direction, links))
+            plan = self._shared_plans[key] = PricePlan(direction, spans, self._carbon(carbon_id))
+        if location is not None:
+            self._plans[location_id, direction] = plan
+        return plan
+
+    def _spans(self, direction: Direction, links: Iterable[TariffLink]) -> Iterator[Span]:
+        """Tile all of time with links; between them local energy is free, and a tariff is missing for the rest."""
+        at = BEGINNING_US
+        for link in sorted(links, key=lambda link: _stretch(link)[0]):
+            start, end = _stretch(link)
+            pricer = self._pricers.get(link.tariff_id)
+            if pricer is not None and pricer.tariff.direction != direction:
+                pricer = None
+            valid = None if pricer is None else _overlap((start, end), _validity(pricer.tariff))
+            if at < start:
+                yield Span(at, start, None, free=direction == "LOCAL")
+            if valid is None:
+                yield Span(start, end, None)
+            else:
+                if start < valid[0]:
+                    yield Span(start, valid[0], None)
+                yield Span(*valid, pricer)
+                if valid[1] < end:
+                    yield Span(valid[1], end, None)
+            at = end
+        if at < END_US:
+            yield Span(at, END_US, None, free=direction == "LOCAL")
+
+    def _carbon(self, series_id: str | None) -> Carbon | None:
+        if series_id is None:
+            return None
+        carbon = self._carbons.get(series_id)
+        if carbon is None:
+            carbon = self._carbons[series_id] = Carbon(self._tables.setdefault(series_id, SeriesTable()))
+        return carbon
+
+    def _reindex(self, location_id: str, old: Location | None, new: Location | None) -> None:
+        """Keep the ways back from tariffs and series to a location, and drop its plans."""
+        if old is not None:
+            for link in old.links:
+                self._locations_of_tariff.get(link.tariff_id, set()).discard(location_id)
+            if old.carbon_series_id is not None:
+                self._locations_of_carbon.get(old.carbon_series_id, set()).discard(location_id)
+        if new is not None:
+            for link in new.links:
+                self._locations_of_tariff.setdefault(link.tariff_id, set()).add(location_id)
+            if new.carbon_series_id is not None:
+                self._locations_of_carbon.setdefault(new.carbon_series_id, set()).add(location_id)
+        self._drop_plans(location_id)
+
+    def _drop_plans(self, location_id: str) -> None:
+        for direction in _DIRECTIONS:
+            self._plans.pop((location_id, direction), None)
+
+    def _tariff_changed(self, tariff_id: str, old: Tariff | None, new: Tariff | None) -> Affected:
+        for series_id in () if old is None else old.series_ids:
+            self._tariffs_of_series.get(series_id, set()).discard(tariff_id)
+        for series_id in () if new is None else new.series_ids:
+            self._tariffs_of_series.setdefault(series_id, set()).add(tariff_id)
+        self._generations[tariff_id] = self._generations.get(tariff_id, 0) + 1
+        for location_id in self._locations_of_tariff.get(tariff_id, ()):
+            self._drop_plans(location_id)
+        validities = [_validity(tariff) for tariff in (old, new) if tariff is not None]
+        return _affected(
+            (location_id, overlap)
+            for location_id, stretch in self._linked(tariff_id)
+            for validity in validities
+            if (overlap := _overlap(stretch, validity)) is not None
+        )
+
+    def _series_changed(self, series_id: str, changed: _Stretch) -> Affected:
+        """Forget what was looked up in a series, and find the locations that its points over `changed` reach."""
+        tariff_ids = self._tariffs_of_series.get(series_id, set())
+        for tariff_id in tariff_ids:
+            self._pricers[tariff_id].forget()
+        if series_id in self._carbons:
+            self._carbons[series_id].forget()
+        reached = set(self._locations_of_carbon.get(series_id, ()))
+        for tariff_id in tariff_ids:
+            valid = _overlap(changed, _validity(self._pricers[tariff_id].tariff))
+            if valid is not None:
+                reached.update(
+                    location_id for location_id, stretch in self._linked(tariff_id) if _overlap(stretch, valid)
+                )
+        return _affected((location_id, changed) for location_id in reached)
+
+    def _linked(self, tariff_id: str) -> Iterator[tuple[str, _Stretch]]:
+        """Yield (location_id, stretch) of every link to a tariff."""
+        for location_id in self._locations_of_tariff.get(tariff_id, ()):
+            for link in self._locations[location_id].links:
+                if link.tariff_id == tariff_id:
+                    yield location_id, _stretch(link)
+
+
+def _location_change(location_id: str, old: Location | None, new: Location | None) -> Affected:
+    """Compare what prices depend on: links by time, the carbon series, the grid."""
+    grid_changed = (
+        old is not None
+        and new is not None
+        and (old.timezone, old.interval_minutes) != (new.timezone, new.interval_minutes)
+    )
+    old_links, new_links = (() if location is None else location.links for location in (old, new))
+    stretches = [stretch for direction in _DIRECTIONS for stretch in _changed_links(direction, old_links, new_links)]
+    old_carbon, new_carbon = (None if location is None else location.carbon_series_id for location in (old, new))
+    if grid_changed or old_carbon != new_carbon:
+        stretches = [(BEGINNING_US, END_US)]
+    found = _affected((location_id, stretch) for stretch in stretches)
+    return Affected(found.location_ids, found.start_us, found.end_us, grid_changed)
+
+
+def _changed_links(
+    direction: Direction, old: tuple[TariffLink, ...], new: tuple[TariffLink, ...]
+) -> Iterator[_Stretch]:
+    """Yield the stretches over which another tariff is linked than before."""
+    marks = {BEGINNING_US, END_US}.union(*(_stretch(link) for link in (*old, *new)))
+    for stretch in pairwise(sorted(marks)):
+        before, after = (
+            {link.tariff_id for link in links if link.direction == direction and _overlap(_stretch(link), stretch)}
+            for links in (old, new)
+        )
+        if before != after:
+            yield stretch
+
+
+def _changed_points(old: SeriesDay | None, new: SeriesDay | None) -> _Stretch:
+    """Return the stretch over which two versions of a day differ."""
+    before, after = (frozenset() if day is None else frozenset(day.points) for day in (old, new))
+    changed = before ^ after
+    if old is not None and new is not None and (old.kind, old.unit) != (new.kind, new.unit):
+        changed = before | after
+    return min(point.start_us for point in changed), max(point.end_us for point in changed)
+
+
+def _affected(found: Iterable[tuple[str, _Stretch]]) -> Affected:
+    """Gather locations and the stretch that holds all of theirs."""
+    pairs = list(found)
+    if not pairs:
+        return NOTHING
+    start = min(stretch[0] for _, stretch in pairs)
+    end = max(stretch[1] for _, stretch in pairs)
+    return Affected(
+        frozenset(location_id for location_id, _ in pairs),
+        None if start == BEGINNING_US else start,
+        None if end == END_US else end,
+    )
+
+
+def _stretch(link: TariffLink) -> _Stretch:
+    return _bounded(link.valid_from_us, link.valid_to_us)
+
+
+def _validity(tariff: Tariff) -> _Stretch:
+    return _bounded(tariff.valid_from_us, tariff.valid_to_us)
+
+
+def _bounded(start_us: int | None, end_us: int | None) -> _Stretch:
+    return BEGINNING_US if start_us is None else start_us, END_US if end_us is None else end_us
+
+
+def _overlap(one: _Stretch, other: _Stretch) -> _Stretch | None:
+    start, end = max(one[0], other[0]), min(one[1], other[1])
+    return (start, end) if start < end else None

@@ -1,0 +1,284 @@
+"""Where a tariff's rates lie on the time line: wall-clock rules compiled into spans of UTC instants.
+
+Time is stepped in UTC. A month is cut where its zone's offset changes; within each piece local time runs evenly, so
+that a day's wall-clock bands are laid on it by one subtraction. A wall-clock time that spring skips thus begins at
+the gap, and one that autumn repeats holds both times. Months are compiled when first asked for, and remembered.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from datetime import date, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from app.domain.calendar import US_PER_DAY, calendar_for, date_of_day
+from app.domain.instants import US_PER_MINUTE
+from app.domain.tariffs import MINUTES_PER_DAY, WEEKDAYS, Band, DayName, EnergyCharge, SeriesRate, Tariff, When
+
+BEGINNING_US: Final = -(1 << 62)
+END_US: Final = 1 << 62
+"""Bounds beyond every instant that a text can name."""
+
+ONLY_TIER: Final = 1
+_MAX_MONTHS: Final = 240
+_MAX_DAY_SHAPES: Final = 4096
+_MAX_DAYS: Final = 8192
+_LEAP_YEAR: Final = 2024
+_COMMON_YEAR: Final = 2023
+
+
+class ChargeRate(NamedTuple):
+    """What one charge asks for a kWh: a number, or a series to look up; None where no band covers the moment."""
+
+    charge_id: str
+    band: str | None
+    tier: int | None
+    rate: Decimal | SeriesRate | None
+
+
+class Segment(NamedTuple):
+    """A span of UTC in which every charge keeps its band. A charge that has none (export) is not among `charges`."""
+
+    start_us: int
+    end_us: int
+    charges: tuple[ChargeRate, ...]
+
+
+_DayShape = tuple[tuple[int, int, tuple[ChargeRate, ...]], ...]
+"""A day by the wall clock: (start, end) in µs after local midnight, and what holds there."""
+
+_Day = tuple[date, DayName]
+"""A date and what it counts as."""
+
+
+class Timeline:
+    """One tariff's segments, compiled as they are asked for. Validity is not looked at here."""
+
+    __slots__ = (
+        "_always",
+        "_calendar",
+        "_energy_charges",
+        "_months",
+        "_required",
+        "_shapes",
+        "_starts",
+        "_tariff",
+        "_whens",
+    )
+
+    def __init__(self, tariff: Tariff) -> None:
+        """Take a tariff that `unsupported` has nothing against.
+
+        Raises:
+            ValueError: it asks for what cannot be priced.
+
+        """
+        problems = unsupported(tariff)
+        if problems:
+            raise ValueError("; ".join(problems))
+        self._tariff = tariff
+        self._required = tariff.direction != "EXPORT"
+        self._calendar = calendar_for(tariff.timezone)
+        self._energy_charges = tuple(charge for charge in tariff.charges if isinstance(charge, EnergyCharge))
+        self._whens = tuple(when for charge in self._energy_charges for band in charge.bands for when in band.when)
+        self._shapes: dict[tuple[frozenset[int], frozenset[int]], _DayShape] = {}
+        self._months: dict[int, tuple[list[int], list[Segment]]] = {}
+        self._starts: dict[int, frozenset[int]] = {}
+        self._always: Segment | None = None
+        if not self._whens:
+            any_day = date_of_day(0), tariff.day_name(date_of_day(0))
+            charges = _charges_at(self._energy_charges, any_day, any_day, 0, required=self._required)
+            self._always = Segment(BEGINNING_US, END_US, charges)
+
+    def segment(self, at_us: int) -> Segment:
+        """Return the segment around an instant; it ends where a charge changes, or with the local month."""
+        if self._always is not None:
+            return self._always
+        starts, segments = self._month(at_us)
+        return segments[bisect_right(starts, at_us) - 1]
+
+    def segments(self, start_us: int, end_us: int) -> Iterator[Segment]:
+        """Yield the segments that touch [start_us, end_us), whole, in order."""
+        at = start_us
+        while at < end_us:
+            found = self.segment(at)
+            yield found
+            at = found.end_us
+
+    def _month(self, at_us: int) -> tuple[list[int], list[Segment]]:
+        start, end = self._calendar.month_bounds_us(at_us)
+        month = self._months.get(start)
+        if month is None:
+            if len(self._months) >= _MAX_MONTHS:
+                self._months.clear()
+            segments = self._compile(start, end)
+            month = self._months[start] = ([segment.start_us for segment in segments], segments)
+        return month
+
+    def _compile(self, start_us: int, end_us: int) -> list[Segment]:
+        segments: list[Segment] = []
+        for piece_start, piece_end, offset in self._calendar.pieces(start_us, end_us):
+            first_day = (piece_start + offset) // US_PER_DAY
+            last_day = (piece_end + offset - 1) // US_PER_DAY
+            for day in range(first_day, last_day + 1):
+                midnight = day * US_PER_DAY - offset
+                for from_us, to_us, charges in self._day_shape(day):
+                    start, end = max(midnight + from_us, piece_start), min(midnight + to_us, piece_end)
+                    if start >= end:
+                        continue
+                    if segments and segments[-1].charges == charges:
+                        segments[-1] = Segment(segments[-1].start_us, end, charges)
+                    else:
+                        segments.append(Segment(start, end, charges))
+        return segments
+
+    def _day_shape(self, day: int) -> _DayShape:
+        """Return what a local date looks like by the clock, from the windows that start on it and on its eve."""
+        key = (self._starting(day - 1), self._starting(day))
+        shape = self._shapes.get(key)
+        if shape is None:
+            if len(self._shapes) >= _MAX_DAY_SHAPES:
+                self._shapes.clear()
+            shape = _lay_out(self._energy_charges, self._dated(day), self._dated(day - 1), required=self._required)
+            self._shapes[key] = shape
+        return shape
+
+    def _starting(self, day: int) -> frozenset[int]:
+        """Return the windows that may start on a date, by number."""
+        starting = self._starts.get(day)
+        if starting is None:
+            if len(self._starts) >= _MAX_DAYS:
+                self._starts.clear()
+            today = self._dated(day)
+            starting = frozenset(number for number, when in enumerate(self._whens) if when.matches_day(*today))
+            self._starts[day] = starting
+        return starting
+
+    def _dated(self, day: int) -> _Day:
+        on = date_of_day(day)
+        return on, self._tariff.day_name(on)
+
+
+def _lay_out(charges: tuple[EnergyCharge, ...], today: _Day, eve: _Day, *, required: bool) -> _DayShape:
+    """Lay the bands of all charges on one local date."""
+    whens = [when for charge in charges for band in charge.bands for when in band.when]
+    marks = {0, MINUTES_PER_DAY}.union(*((when.start_minute, when.end_minute) for when in whens))
+    minutes = sorted(marks)
+    shape: list[tuple[int, int, tuple[ChargeRate, ...]]] = []
+    for start, end in pairwise(minutes):
+        found = _charges_at(charges, today, eve, start, required=required)
+        start_us = start * US_PER_MINUTE
+        if shape and shape[-1][2] == found:
+            start_us = shape.pop()[0]
+        shape.append((start_us, end * US_PER_MINUTE, found))
+    return tuple(shape)
+
+
+def _charges_at(
+    charges: tuple[EnergyCharge, ...], today: _Day, eve: _Day, minute: int, *, required: bool
+) -> tuple[ChargeRate, ...]:
+    """Return what each charge asks at one wall-clock minute. A hole is left out, or None where a rate is `required`."""
+    found = []
+    for charge in charges:
+        if charge.series is not None:
+            found.append(ChargeRate(charge.charge_id, None, None, charge.series))
+            continue
+        band = next((band for band in charge.bands if _holds(band, today, eve, minute)), None)
+        if band is not None:
+            found.append(ChargeRate(charge.charge_id, band.name, ONLY_TIER, band.tiers[0].rate))
+        elif required:
+            found.append(ChargeRate(charge.charge_id, None, None, None))
+    return tuple(found)
+
+
+def _holds(band: Band, today: _Day, eve: _Day, minute: int) -> bool:
+    return not band.when or any(_window_holds(when, today, eve, minute) for when in band.when)
+
+
+def _window_holds(when: When, today: _Day, eve: _Day, minute: int) -> bool:
+    if not when.wraps:
+        return when.start_minute <= minute < when.end_minute and when.matches_day(*today)
+    return (minute >= when.start_minute and when.matches_day(*today)) or (
+        minute < when.end_minute and when.matches_day(*eve)
+    )
+
+
+def unsupported(tariff: Tariff) -> list[str]:
+    """Return, each with its path, what a tariff asks for that cannot be priced: that fails, it never bills silently."""
+    problems = []
+    for number, charge in enumerate(tariff.charges):
+        if not isinstance(charge, EnergyCharge):
+            continue
+        path = f"charges[{number}]"
+        if bool(charge.bands) == (charge.series is not None):
+            problems.append(f"{path}: an energy charge has either bands or a series (expected exactly one of them)")
+        for band_number, band in enumerate(charge.bands):
+            tiers = f"{path}.bands[{band_number}].tiers"
+            if not band.tiers:
+                problems.append(f"{tiers}: empty (expected one tier with its rate)")
+            elif len(band.tiers) > 1:
+                problems.append(f"{tiers}: graduated tiers are not supported yet")
+            elif band.tiers[0].up_to_kwh is not None:
+                problems.append(
+                    f"{tiers}[0].up_to_kwh: '{band.tiers[0].up_to_kwh}' bounds the last tier (expected null)"
+                )
+    return problems
+
+
+def holes(tariff: Tariff) -> list[str]:
+    """Return, each with its path, the first moment of each charge that none of its bands covers. Export may have holes.
+
+    Every kind of day is tried that a calendar can bring: each season's edges in a common and in a leap year, with
+    each weekday, and the holidays where they lie, each with its eve, whose windows may run past midnight.
+    """
+    if tariff.direction == "EXPORT":
+        return []
+    problems = []
+    for number, charge in enumerate(tariff.charges):
+        if isinstance(charge, EnergyCharge) and charge.bands:
+            hole = _first_hole(tariff, charge)
+            if hole is not None:
+                problems.append(f"charges[{number}].bands: {hole}")
+    return problems
+
+
+def _first_hole(tariff: Tariff, charge: EnergyCharge) -> str | None:
+    whens = [when for band in charge.bands for when in band.when]
+    seen = set()
+    for today, eve in _kinds_of_days(tariff, whens):
+        key = tuple(when.matches_day(*day) for when in whens for day in (today, eve))
+        if key in seen:
+            continue
+        seen.add(key)
+        for start_us, _, found in _lay_out((charge,), today, eve, required=True):
+            if found[0].rate is None:
+                hour, minute = divmod(start_us // US_PER_MINUTE, 60)
+                on, day_name = today
+                return f"no band covers {day_name} {hour:02d}:{minute:02d} in season {on.month:02d}-{on.day:02d}"
+    return None
+
+
+def _kinds_of_days(tariff: Tariff, whens: list[When]) -> Iterator[tuple[_Day, _Day]]:
+    """Yield (day, its eve) so that every combination of season, weekday and holiday is among them."""
+    dates = set()
+    for year in (_LEAP_YEAR, _COMMON_YEAR):
+        edges = {date(year, 1, 1)}
+        for when in whens:
+            last = _on_or_after(year, when.last)
+            edges |= {_on_or_after(year, when.first), last, last + timedelta(days=1)}
+        dates |= edges | {edge + timedelta(days=1) for edge in edges}
+    for today in sorted(dates, key=lambda on: (on.month, on.day, on.year)):
+        for number, day_name in enumerate(WEEKDAYS):
+            yield (today, day_name), (today - timedelta(days=1), WEEKDAYS[number - 1])
+    for holiday in sorted(tariff.holidays):
+        for today in (holiday, min(holiday, date.max - timedelta(days=1)) + timedelta(days=1)):
+            eve = max(today, date.min + timedelta(days=1)) - timedelta(days=1)
+            yield (today, tariff.day_name(today)), (eve, tariff.day_name(eve))
+
+
+def _on_or_after(year: int, at: tuple[int, int]) -> date:
+    month, day = at
+    if (month, day) == (2, 29) and year == _COMMON_YEAR:
+        return date(year, 3, 1)
+    return date(year, month, day)
