@@ -1,0 +1,56 @@
+# Every command that developers and machines use. `make` alone lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-index-url \
+	--no-emit-find-links --no-emit-trusted-host --no-emit-options --annotation-style line
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-fast lint bench lock clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Create .venv with everything that is needed (the second time there is nothing to do)
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "meterstream needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)."; \
+		echo "Name another one with: make setup PYTHON=/path/to/python3"; exit 1; }
+	@echo "==> Creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "==> Installing the locked packages (a minute or two the first time)"
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --require-hashes --requirement requirements-dev.lock \
+		| sed -u -n -e 's/^Collecting \([^ ]*\).*/    \1/p' -e '/^Installing/s/:.*//p'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation --editable .
+	@touch $@
+	@echo "==> Ready: $(BIN)/meterstream"
+
+run: setup ## Start a Kafka for this machine, demo data and a worker, and watch records being priced (Ctrl-C ends it)
+	@exec $(BIN)/meterstream dev
+
+test: lint ## Everything that has to hold: lint, types, layers, and all tests with coverage
+	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage report
+
+test-fast: setup ## The tests that need no broker
+	@$(BIN)/python -m pytest -m "not broker"
+
+lint: setup ## Style, formatting, types and the direction of imports
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+bench: setup ## Measure how fast it is on this machine
+	@$(BIN)/python -m benchmarks
+
+lock: setup ## Choose the newest allowed versions of all packages and write the lock files
+	@$(COMPILE) --upgrade --output-file requirements.lock pyproject.toml
+	@$(COMPILE) --upgrade --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+
+clean: ## Remove what the commands have made, .venv included
+	rm -rf $(VENV) build dist .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find app tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
