@@ -55,6 +55,8 @@ def _before(start_us: int | None, end_us: int | None) -> bool:
 
 
 def _period(link: TariffLink) -> str:
-    start = "always" if link.valid_from_us is None else format_instant(link.valid_from_us)
-    end = "for ever" if link.valid_to_us is None else format_instant(link.valid_to_us)
-    return f"from {start} to {end}" if link.valid_from_us is not None else f"{start} until {end}"
+    if link.valid_from_us is None and link.valid_to_us is None:
+        return "always"
+    start = "" if link.valid_from_us is None else f"from {format_instant(link.valid_from_us)} "
+    end = "on" if link.valid_to_us is None else f"until {format_instant(link.valid_to_us)}"
+    return start + end

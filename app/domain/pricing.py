@@ -341,7 +341,7 @@ def series_rate(rule: SeriesRate, value: Decimal) -> Decimal:
 
 
 class Span:
-    """A stretch of a location's time under one link. Without a pricer nothing is due (`free`) or a tariff is missing."""
+    """A stretch of a location's time under one link. Without a pricer it is `free`, or a tariff is missing."""
 
     __slots__ = ("cells", "end_us", "free", "pricer", "start_us")
 
@@ -561,13 +561,21 @@ class PricePlan:
                 cell_end_us, rates = span.cells.get(at) or span.pricer.cell(at)
                 until_us = min(until_us, cell_end_us)
             until_us = min(until_us, end_us)
-            before = pieces[-1] if pieces else None
-            if before is not None and before.rates is rates and before.span.free == span.free:
-                pieces[-1] = before._replace(end_us=until_us)
-            else:
-                pieces.append(_Piece(at, until_us, span, rates))
+            piece = _Piece(at, until_us, span, rates)
+            if pieces and _same_price(pieces[-1], piece):
+                piece = pieces.pop()._replace(end_us=until_us)
+            pieces.append(piece)
             at = until_us
         return pieces
+
+
+def _same_price(one: _Piece, other: _Piece) -> bool:
+    """Tell whether two pieces are priced alike: rates are compared by value, they may be compiled twice."""
+    if one.span.pricer is not other.span.pricer or one.span.free != other.span.free:
+        return False
+    return one.rates is other.rates or (
+        one.rates is not None and other.rates is not None and one.rates.charges == other.rates.charges
+    )
 
 
 def _pending(reason: Reason, head: Rates | None, carbon_g: str | None) -> IntervalPrice:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Final, Literal
 from weakref import WeakValueDictionary
 
 from app.domain.calendar import IntervalGrid, grid_for
@@ -150,6 +150,21 @@ class ReferenceBook:
             return NOTHING
         self._tables[old.series_id].remove(old)
         return self._series_changed(old.series_id, _changed_points(old, None))
+
+    def affected_by(self, kind: Literal["location", "tariff", "series"], key: str) -> Affected:
+        """Return what a document concerns, whatever it said before: for one that changed while nobody was watching."""
+        if kind == "location":
+            return Affected(frozenset({key}))
+        if kind == "tariff":
+            return _affected(self._linked(key))
+        day = self._days.get(key)
+        if day is None:
+            return NOTHING
+        points = _changed_points(None, day)
+        reached = set(self._locations_of_carbon.get(day.series_id, ()))
+        for tariff_id in self._tariffs_of_series.get(day.series_id, ()):
+            reached.update(location_id for location_id, _ in self._linked(tariff_id))
+        return _affected((location_id, points) for location_id in reached)
 
     def _build_plan(self, location_id: str, direction: Direction) -> PricePlan:
         location = self._locations.get(location_id)

@@ -62,6 +62,17 @@ class Tier:
     rate: Decimal
 
 
+def tier_problem(tiers: tuple[Tier, ...]) -> str | None:
+    """Return, with its path in the band, why a band's tiers cannot be priced; None if they can."""
+    if not tiers:
+        return "tiers: empty (expected one tier with its rate)"
+    if len(tiers) > 1:
+        return "tiers: graduated tiers are not supported yet (expected one tier, with up_to_kwh null)"
+    if tiers[0].up_to_kwh is not None:
+        return f"tiers[0].up_to_kwh: '{tiers[0].up_to_kwh}' bounds the last tier (expected null)"
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Band:
     """A named price with the windows in which it holds; no window at all: whatever the bands before it left."""

@@ -14,7 +14,17 @@ from typing import Final, NamedTuple
 
 from app.domain.calendar import US_PER_DAY, calendar_for, date_of_day
 from app.domain.instants import US_PER_MINUTE
-from app.domain.tariffs import MINUTES_PER_DAY, WEEKDAYS, Band, DayName, EnergyCharge, SeriesRate, Tariff, When
+from app.domain.tariffs import (
+    MINUTES_PER_DAY,
+    WEEKDAYS,
+    Band,
+    DayName,
+    EnergyCharge,
+    SeriesRate,
+    Tariff,
+    When,
+    tier_problem,
+)
 
 BEGINNING_US: Final = -(1 << 62)
 END_US: Final = 1 << 62
@@ -214,15 +224,9 @@ def unsupported(tariff: Tariff) -> list[str]:
         if bool(charge.bands) == (charge.series is not None):
             problems.append(f"{path}: an energy charge has either bands or a series (expected exactly one of them)")
         for band_number, band in enumerate(charge.bands):
-            tiers = f"{path}.bands[{band_number}].tiers"
-            if not band.tiers:
-                problems.append(f"{tiers}: empty (expected one tier with its rate)")
-            elif len(band.tiers) > 1:
-                problems.append(f"{tiers}: graduated tiers are not supported yet")
-            elif band.tiers[0].up_to_kwh is not None:
-                problems.append(
-                    f"{tiers}[0].up_to_kwh: '{band.tiers[0].up_to_kwh}' bounds the last tier (expected null)"
-                )
+            problem = tier_problem(band.tiers)
+            if problem is not None:
+                problems.append(f"{path}.bands[{band_number}].{problem}")
     return problems
 
 
