@@ -75,82 +75,87 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     bootstrap_servers: Annotated[str, AfterValidator(_check_servers)] = Field(
-        "localhost:9092",
+        default="localhost:9092",
         description="Kafka brokers to start from, host:port with commas between. "
         "When it is not set, KAFKA_BOOTSTRAP_SERVERS is read.",
     )
     app_id: Annotated[KafkaName, AfterValidator(_check_not_empty)] = Field(
-        "meterstream",
+        default="meterstream",
         description="Consumer group, and what the transactional ids begin with. Workers that share it share the work.",
     )
     topic_prefix: KafkaName = Field(
-        "", description="Put before the name of every topic, so that one Kafka can carry several meterstreams."
+        default="", description="Put before the name of every topic, so that one Kafka can carry several meterstreams."
     )
     partitions: Annotated[int, Field(ge=1, le=1024)] = Field(
-        8, description="Partitions of every topic when they are created: at most so many workers share the work."
+        default=8,
+        description="Partitions of every topic when they are created: at most so many workers share the work.",
     )
     replication_factor: Annotated[int, Field(ge=1, le=32)] = Field(
-        1, description="Copies of every topic when they are created; 3 in production."
+        default=1, description="Copies of every topic when they are created; 3 in production."
     )
     data_dir: Path = Field(
-        Path("./meterstream-data"), description="Where the local store lives. It can be lost: it is rebuilt from Kafka."
+        default=Path("./meterstream-data"),
+        description="Where the local store lives. It can be lost: it is rebuilt from Kafka.",
     )
     instance_id: Annotated[KafkaName | None, BeforeValidator(_off_to_none)] = Field(
-        None,
+        default=None,
         description="Name of this worker for static membership, unlike every other worker's: "
         "a restart then moves no partitions. Off when not set.",
     )
 
     emit_every_s: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = Field(
-        10.0,
+        default=10.0,
         description="An incomplete interval is published at most this often, in seconds; 0 publishes every change. "
         "A complete one goes at once.",
     )
     future_tolerance_s: Annotated[_Seconds | None, BeforeValidator(_off_to_none)] = Field(
-        None,
+        default=None,
         description="Refuse records that end later than this many seconds after their arrival. "
         "Off when not set: forecasts are welcome.",
     )
 
     commit_interval_ms: Annotated[int, Field(ge=1, le=60_000)] = Field(
-        50, description="A transaction is committed when its partition was idle for so long, in milliseconds."
+        default=50, description="A transaction is committed when its partition was idle for so long, in milliseconds."
     )
     transaction_max_ms: Annotated[int, Field(ge=1, le=300_000)] = Field(
-        1000, description="Under load a transaction is committed after so many milliseconds at the latest."
+        default=1000, description="Under load a transaction is committed after so many milliseconds at the latest."
     )
-    chunk_max_records: Count = Field(5000, description="Most messages of one partition that are worked on at once.")
-    fetch_max_bytes: Count = Field(4_194_304, description="Most bytes of one partition that one fetch brings.")
-    max_record_bytes: Count = Field(1_048_576, description="Largest message that the topics take.")
+    chunk_max_records: Count = Field(
+        default=5000, description="Most messages of one partition that are worked on at once."
+    )
+    fetch_max_bytes: Count = Field(default=4_194_304, description="Most bytes of one partition that one fetch brings.")
+    max_record_bytes: Count = Field(default=1_048_576, description="Largest message that the topics take.")
     producer_max_batch_bytes: Count = Field(
-        1_048_576, description="Most bytes of one partition that go to the broker in one batch."
+        default=1_048_576, description="Most bytes of one partition that go to the broker in one batch."
     )
     linger_ms: Annotated[int, Field(ge=0, le=10_000)] = Field(
-        2, description="How long a batch waits for company before it is sent."
+        default=2, description="How long a batch waits for company before it is sent."
     )
 
     session_timeout_ms: Annotated[int, Field(ge=1000, le=3_600_000)] = Field(
-        6000, description="A worker that was silent for so long has lost its partitions to the others."
+        default=6000, description="A worker that was silent for so long has lost its partitions to the others."
     )
     heartbeat_interval_ms: Annotated[int, Field(ge=100, le=600_000)] = Field(
-        1000, description="How often a worker says that it lives; at most a third of the session timeout."
+        default=1000, description="How often a worker says that it lives; at most a third of the session timeout."
     )
     reference_poll_ms: Annotated[int, Field(ge=1, le=60_000)] = Field(
-        200, description="How often new tariffs, series and locations are looked for."
+        default=200, description="How often new tariffs, series and locations are looked for."
     )
     store_cache_mb: Annotated[int, Field(ge=1, le=1_048_576)] = Field(
-        64, description="Memory for the block cache of the local store, shared by all partitions of a worker."
+        default=64, description="Memory for the block cache of the local store, shared by all partitions of a worker."
     )
 
     records_retention_hours: Annotated[int, Field(ge=1, le=876_000)] = Field(
-        168, description="How long meter.records is kept, counted from arrival; set when topics are created."
+        default=168, description="How long meter.records is kept, counted from arrival; set when topics are created."
     )
     rejected_retention_hours: Annotated[int, Field(ge=1, le=876_000)] = Field(
-        720, description="How long meter.rejected is kept; set when topics are created."
+        default=720, description="How long meter.rejected is kept; set when topics are created."
     )
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="How much is logged.")
     log_format: Literal["auto", "json", "console"] = Field(
-        "auto", description="json: one object a line; console: for people; auto: console at a terminal, else json."
+        default="auto",
+        description="json: one object a line; console: for people; auto: console at a terminal, else json.",
     )
 
     @classmethod

@@ -1,0 +1,78 @@
+"""Read a topic without a consumer group, for people who look at it: committed records only."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaConnectionError
+
+from app.cli.errors import InputError, NoBrokerError, require_broker
+from app.settings import Settings
+
+_POLL_MS: Final = 200
+_SILENCE_MAX_S: Final = 10.0
+"""After so long without a record or progress the end that was seen at the start is not coming."""
+
+
+@asynccontextmanager
+async def _consumer(settings: Settings, topic: str) -> AsyncIterator[tuple[Any, list[TopicPartition]]]:
+    """Connect a consumer with all partitions of a topic. Raises `NoBrokerError`, and `InputError` without a topic."""
+    await require_broker(settings.bootstrap_servers)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap_servers,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        max_partition_fetch_bytes=settings.fetch_max_bytes,
+    )
+    try:
+        try:
+            await consumer.start()
+        except KafkaConnectionError as error:
+            raise NoBrokerError(str(error)) from None
+        # All topics are asked for, because a question for one name would create it on many brokers.
+        metadata = await consumer._client.fetch_all_metadata()  # noqa: SLF001 - in public there is only that question
+        partitions = [TopicPartition(topic, number) for number in sorted(metadata.partitions_for_topic(topic) or ())]
+        if not partitions:
+            where = settings.bootstrap_servers
+            raise InputError(f"topic {topic} does not exist at {where}; `meterstream topics create` creates it")
+        consumer.assign(partitions)
+        yield consumer, partitions
+    finally:
+        await consumer.stop()
+
+
+async def follow(settings: Settings, topic: str, *, from_start: bool) -> AsyncGenerator[Any, None]:
+    """Yield records as they come, for ever; those that are there already only with ``from_start``."""
+    async with _consumer(settings, topic) as (consumer, partitions):
+        await (consumer.seek_to_beginning if from_start else consumer.seek_to_end)(*partitions)
+        while True:
+            for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
+                for record in records:
+                    yield record
+
+
+async def read_to_end(settings: Settings, topic: str) -> AsyncGenerator[Any, None]:
+    """Yield the records that are in a topic now."""
+    async with _consumer(settings, topic) as (consumer, partitions):
+        ends = await consumer.end_offsets(partitions)
+        begins = await consumer.beginning_offsets(partitions)
+        waiting = {partition for partition in partitions if ends[partition] > begins[partition]}
+        await consumer.seek_to_beginning(*partitions)
+        progress_at_s = time.monotonic()
+        positions: dict[TopicPartition, int] = {}
+        while waiting and time.monotonic() - progress_at_s < _SILENCE_MAX_S:
+            for partition, records in (await consumer.getmany(*waiting, timeout_ms=_POLL_MS)).items():
+                for record in records:
+                    if record.offset < ends[partition]:
+                        yield record
+            for partition in list(waiting):
+                # The position, because markers of transactions have offsets too and are never seen as records.
+                position = await asyncio.wait_for(consumer.position(partition), _SILENCE_MAX_S)
+                if positions.get(partition) != position:
+                    positions[partition] = position
+                    progress_at_s = time.monotonic()
+                if position >= ends[partition]:
+                    waiting.discard(partition)

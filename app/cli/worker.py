@@ -1,0 +1,46 @@
+"""``meterstream worker``: start a worker."""
+
+import click
+
+from app.settings import Settings, describe, load_settings
+
+
+def _variables() -> str:
+    """List every setting for the help."""
+    lines = ["\b", "Settings (environment variables, with their defaults):"]
+    for setting in describe(Settings()):
+        lines += [f"  {setting.variable}={'' if setting.value == 'off' else setting.value}", f"      {setting.meaning}"]
+    return "\n".join(lines)
+
+
+@click.command("worker", epilog=_variables())
+@click.option("--check", is_flag=True, help="Check and print the settings, and start nothing.")
+def worker_command(check: bool) -> None:  # noqa: FBT001 - click passes it by name
+    """Start a worker; more workers share the work.
+
+    Ends with Ctrl-C or SIGTERM, after the work in hand is committed. Settings are checked before anything starts.
+
+    \b
+    Example:
+      METERSTREAM_EMIT_EVERY_S=1 meterstream worker
+      meterstream worker --check
+    """  # noqa: D301 - click reads the \b
+    settings = load_settings()
+    if check:
+        for setting in describe(settings):
+            click.echo(f"{setting.variable}={'' if setting.value == 'off' else setting.value}")
+        return
+    from app.worker import run  # noqa: PLC0415 - brings Faust, which the check and the help can do without
+
+    click.echo(_intent(settings), err=True)
+    raise SystemExit(run(settings))
+
+
+def _intent(settings: Settings) -> str:
+    """Say what the worker is about to do, with the settings that are not the defaults."""
+    defaults = {setting.name: setting.value for setting in describe(Settings())}
+    changed = [f"{one.variable}={one.value}" for one in describe(settings) if one.value != defaults[one.name]]
+    where = f"{settings.topic_prefix}meter.* at {settings.bootstrap_servers}"
+    return f"worker of {settings.app_id}: {where}; " + (
+        ", ".join(changed) if changed else "all settings are the defaults"
+    )
