@@ -1,11 +1,13 @@
 """Cost: a published interval becomes a priced record, when that says anything new."""
 
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-from app.streams.validate import instants
-from app.wire.interval import decode_interval, message_energy_uwh, message_parts
-from app.wire.priced import PricedState, encode_body, read_state, with_tail
+from app.domain.pricing import Status
 from app.domain.reference import ReferenceBook
+from app.streams.validate import instants
+from app.wire.interval import IntervalMessage, decode_interval, message_energy_uwh, message_parts
+from app.wire.priced import encode_body, read_state, with_tail
 
 
 class PricedTable(Protocol):
@@ -14,23 +16,38 @@ class PricedTable(Protocol):
     def get(self, interval_id: str) -> bytes | None:
         """Return the last published record of an interval, or None."""
 
-    def put(self, interval_id: str, value: bytes) -> None:
-        """Publish a record: output and state are one write."""
-
 
 class Outcome(NamedTuple):
-    """What pricing one interval led to: whether something was published, and with a price or pending."""
+    """What pricing one interval led to: the record to publish (None: it says nothing new), priced or pending."""
 
     interval_id: str
-    published: bool
-    status: str
+    value: bytes | None
+    status: Status
+
+
+class _LazyParts:
+    """The records of a published interval, read only where a tariff boundary cuts it."""
+
+    __slots__ = ("_message", "_parts")
+
+    def __init__(self, message: IntervalMessage) -> None:
+        self._message = message
+        self._parts: list[tuple[int, int, int]] | None = None
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        if self._parts is None:
+            self._parts = message_parts(self._message, instants.__getitem__)
+        return iter(self._parts)
+
+    def __bool__(self) -> bool:
+        return any(True for _ in self)
 
 
 class Pricer:
     """Prices the intervals of one partition with the documents that are in force now."""
 
     def __init__(self, table: PricedTable, book: ReferenceBook) -> None:
-        """Work on a table, with a book of reference."""
+        """Compare with a table, price by a book of reference."""
         self._table = table
         self._book = book
 
@@ -42,16 +59,19 @@ class Pricer:
 
         """
         message = decode_interval(value)
-        start_us, end_us = instants[message.start_time], instants[message.end_time]
-        energy_uwh = message_energy_uwh(message, value)
-        plan = self._book.plan(message.location_id, message.tariff_direction)
-        price = plan.price(
-            start_us, end_us, energy_uwh, lambda: message_parts(message, instants.__getitem__), message.energy_flow_direction
+        price = self._book.plan(message.location_id, message.tariff_direction).price(
+            instants[message.start_time],
+            instants[message.end_time],
+            message_energy_uwh(message, value),
+            _LazyParts(message),  # type: ignore[arg-type] - pricing only iterates over it
+            message.energy_flow_direction,
         )
         body = encode_body(value, price)
         before = self._table.get(message.interval_id)
-        state = PricedState(b"", 0) if before is None else read_state(before)
-        if state.body == body:
-            return Outcome(message.interval_id, published=False, status=price.status)
-        self._table.put(message.interval_id, with_tail(body, message.submitted_at, state.sequence + 1))
-        return Outcome(message.interval_id, published=True, status=price.status)
+        sequence = 1
+        if before is not None:
+            state = read_state(before)
+            if state.body == body:
+                return Outcome(message.interval_id, None, price.status)
+            sequence = state.sequence + 1
+        return Outcome(message.interval_id, with_tail(body, message.submitted_at, sequence), price.status)

@@ -10,6 +10,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 import structlog
 
+from app.domain.instants import format_instant
 from app.domain.intervals import Verdict
 from app.domain.partitioning import partition_for
 from app.domain.records import BATCH_LIMIT, MeterId, MeterRecord, Reading, Rejected
@@ -62,6 +63,9 @@ class Context(NamedTuple):
     partitions: int
     records_topic: str
 
+
+_LONGEST_US: Final = 31 * 86_400 * 1_000_000
+_END_US: Final = 253_402_300_800 * 1_000_000
 
 Stage = Callable[[MeterRecord, Meter, Place, int | None], Reading | Rejected]
 
@@ -239,8 +243,26 @@ class Pipeline:
 
     def _price(self, value: bytes) -> None:
         outcome = self._pricer.price(value)
-        if outcome.published:
-            self.metrics["priced" if outcome.status == "priced" else "pending"] += 1
+        if outcome.value is not None:
+            # Output and state are one write: the topic is the table's changelog.
+            self._sink.emit("priced", outcome.interval_id.encode(), outcome.value)
+            self.tables.put_priced(outcome.interval_id, outcome.value)
+            self.metrics[outcome.status] += 1
+
+    def expect(self, interval_ids: Iterable[str]) -> None:
+        """Hear of intervals that were published before this pipeline began, and are still on their way to pricing."""
+        self._in_flight.update(interval_ids)
+
+    def interval_ids(self, location_id: str, start_us: int | None, end_us: int | None) -> list[str]:
+        """Return the ids of a location's intervals that may overlap [start_us, end_us); None: without that end."""
+        after = None if start_us is None else format_instant(max(start_us - _LONGEST_US, 0))
+        before = None if end_us is None or end_us >= _END_US else format_instant(max(end_us, 0))
+        return [
+            interval_id
+            for interval_id in self.tables.interval_ids(location_id)
+            if (after is None or interval_id.rpartition("|")[2] >= after)
+            and (before is None or interval_id.rpartition("|")[2] < before)
+        ]
 
     def reprice(self, interval_id: str) -> None:
         """Price a stored interval again, with the documents that are in force now.

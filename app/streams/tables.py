@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from app.domain.intervals import Interval
 from app.streams.validate import Meter
-from app.wire.interval import decode_state, encode_state, instant_texts
+from app.wire.interval import HELD, decode_state, encode_state, instant_texts
 
 INTERVAL_MARK: Final = b"i"
 PRICED_MARK: Final = b"p"
@@ -37,11 +37,12 @@ class Store(Protocol):
 class Changes:
     """What one transaction changed in the two tables."""
 
-    __slots__ = ("grids", "intervals", "priced")
+    __slots__ = ("grids", "ids_of_meter", "intervals", "priced")
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self.intervals: dict[str, tuple[Interval, Meter]] = {}
+        self.ids_of_meter: dict[str, list[str]] = {}
         self.priced: dict[str, bytes] = {}
         self.grids: dict[str, str] = {}
 
@@ -85,7 +86,10 @@ class Tables:
     def put_interval(self, interval_id: str, interval: Interval, meter: Meter) -> None:
         """Replace the state of an interval."""
         self._intervals[interval_id] = interval
-        self.changes.intervals[interval_id] = (interval, meter)
+        changes = self.changes
+        if interval_id not in changes.intervals:
+            changes.ids_of_meter.setdefault(meter.text.prefix, []).append(interval_id)
+        changes.intervals[interval_id] = (interval, meter)
 
     def note_first(self, interval_id: str) -> None:
         """Remember that an interval was never there before, so that no price of it can be either."""
@@ -110,8 +114,8 @@ class Tables:
         for _, value in self._store.items(INTERVAL_MARK + first, INTERVAL_MARK + last):
             interval = decode_state(value)
             found[interval.start_us] = interval
-        for interval_id, (interval, _) in self.changes.intervals.items():
-            if interval_id.startswith(prefix) and start_us <= interval.start_us < end_us:
+        for interval in self._changed_of(prefix):
+            if start_us <= interval.start_us < end_us:
                 found[interval.start_us] = interval
         return [found[start] for start in sorted(found)]
 
@@ -124,10 +128,16 @@ class Tables:
             value = self._store.get(key)
             if value is not None:
                 newest = decode_state(value).start_us
-        for interval_id, (interval, _) in self.changes.intervals.items():
-            if interval_id.startswith(prefix) and (newest is None or interval.start_us > newest):
+        for interval in self._changed_of(prefix):
+            if newest is None or interval.start_us > newest:
                 newest = interval.start_us
         return newest
+
+    def _changed_of(self, prefix: str) -> Iterator[Interval]:
+        """Yield what the open transaction changed of a meter."""
+        changes = self.changes
+        for interval_id in changes.ids_of_meter.get(prefix, ()):
+            yield changes.intervals[interval_id][0]
 
     def grid_of(self, prefix: str) -> str | None:
         """Return the name of the grid of a meter's intervals."""
@@ -187,23 +197,33 @@ class _IntervalView:
 class _PricedView:
     """The table of priced records as pricing sees it."""
 
-    __slots__ = ("get", "put")
+    __slots__ = ("get",)
 
     def __init__(self, tables: Tables) -> None:
         self.get = tables.priced_value
-        self.put = tables.put_priced
 
 
-def store_entries(changes: Changes) -> Iterator[tuple[bytes, bytes | None]]:
-    """Yield what a committed transaction puts into the store; None deletes."""
+def changelog_entries(changes: Changes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield what a transaction puts into the changelog of the table `intervals`; that of `priced` is its own topic."""
     for interval_id, (interval, _) in changes.intervals.items():
-        key = interval_id.encode()
-        yield INTERVAL_MARK + key, encode_state(interval)
-        yield HELD_MARK + key, b"" if interval.held else None
-    for interval_id, value in changes.priced.items():
-        yield PRICED_MARK + interval_id.encode(), value
+        yield INTERVAL_MARK + interval_id.encode(), encode_state(interval)
     for prefix, grid in changes.grids.items():
         yield GRID_MARK + prefix.encode(), grid.encode()
+
+
+Entry = tuple[bytes, bytes | None]
+
+
+def interval_entries(key: bytes, value: bytes | None) -> Iterator[Entry]:
+    """Yield what one record of the intervals' changelog means for the store; None deletes."""
+    yield key, value
+    if key.startswith(INTERVAL_MARK):
+        yield HELD_MARK + key[1:], b"" if value is not None and value.startswith(HELD) else None
+
+
+def priced_entry(key: bytes, value: bytes | None) -> Entry:
+    """Return what one record of `meter.priced` means for the store."""
+    return PRICED_MARK + key, value
 
 
 class MemoryStore:

@@ -1,0 +1,111 @@
+"""The Faust application: its topics, its tables and its two agents, which hand the chunks of a partition to its shard."""
+
+import logging
+from typing import Any, Final
+
+import faust
+from faust.types import TP
+
+from app.domain.reference import ReferenceBook
+from app.settings import Settings
+from app.streams.chunks import ChunkTopic, ChunkTransport, Gate
+from app.streams.faust_tables import ShardTable
+from app.streams.recovery import ShardTableManager
+from app.streams.reference import ReferenceReader
+from app.streams.shard import ShardParts
+from app.streams.shards import Shards
+from app.streams.topics import topic_names
+
+_QUEUE_CHUNKS: Final = 16
+
+
+class MeterApp(faust.App):
+    """Faust's application with the parts of meterstream that its services look for."""
+
+    settings: Settings
+    gate: Gate
+    shards: Shards
+    reference: ReferenceReader
+    book: ReferenceBook
+
+    logger = logging.getLogger("faust.app")
+
+    def _create_directories(self) -> None:
+        self.settings.data_dir.mkdir(parents=True, exist_ok=True)
+
+    def _new_transport(self) -> Any:  # noqa: ANN401 - Faust's registry would return any
+        return ChunkTransport(self.conf.broker_consumer, self)
+
+    async def on_first_start(self) -> None:
+        """Read the reference documents whole before anything is fetched."""
+        await super().on_first_start()
+        await self.reference.start()
+
+    async def on_stop(self) -> None:
+        """Close the shards while the consumer still is in its group, so that their last transactions are committed."""
+        await self.shards.stop()
+        await self.reference.stop()
+        await super().on_stop()
+
+
+def build_app(settings: Settings, parts: ShardParts) -> MeterApp:
+    """Return the application with its agents; nothing is started."""
+    names = parts.names
+    app = MeterApp(
+        settings.app_id,
+        broker=[f"kafka://{server}" for server in settings.bootstrap_servers.split(",")],
+        broker_session_timeout=settings.session_timeout_ms / 1000,
+        broker_heartbeat_interval=settings.heartbeat_interval_ms / 1000,
+        broker_request_timeout=40.0,
+        datadir=str(settings.data_dir),
+        Topic=ChunkTopic,
+        Table=ShardTable,
+        TableManager=ShardTableManager,
+        store="memory://",
+        stream_buffer_maxsize=_QUEUE_CHUNKS,
+        stream_wait_empty=False,
+        stream_recovery_delay=0.0,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        reply_create_topic=False,
+        web_enabled=False,
+        worker_redirect_stdouts=False,
+        autodiscover=False,
+    )
+    app.settings = settings
+    app.gate = parts.gate
+    app.book = parts.book
+    app.topic_names = names
+    app.shards = Shards(parts)
+    app.reference = ReferenceReader(settings, names, parts.book, app.shards.on_reference_change)
+    app.shards.reference = app.reference
+    _declare(app)
+    return app
+
+
+def _declare(app: MeterApp) -> None:
+    """Declare topics, tables and agents. None of these topics is acknowledged: transactions commit their positions."""
+    names = app.topic_names
+    records = app.topic(names.records, names.records_by_location, acks=False)
+    intervals = app.topic(names.intervals, acks=False)
+    changelog = app.topic(names.intervals_changelog, acks=False)
+    priced = app.topic(names.priced, acks=False)
+    app.Table("intervals", changelog_topic=changelog, partitions=app.settings.partitions)
+    app.Table("priced", changelog_topic=priced, partitions=app.settings.partitions)
+
+    async def bucket(stream: Any) -> None:  # noqa: ANN401 - Faust has no types
+        """Validate the records of each partition and put them into intervals."""
+        async for event in stream.events():
+            app.shards.deliver(TP(event.message.topic, event.message.partition), event.value)
+
+    async def cost(stream: Any) -> None:  # noqa: ANN401 - Faust has no types
+        """Price the intervals of each partition."""
+        async for event in stream.events():
+            app.shards.deliver(TP(event.message.topic, event.message.partition), event.value)
+
+    app.agent(records, name="bucket")(bucket)
+    app.agent(intervals, name="cost")(cost)
+
+    @app.on_partitions_revoked.connect
+    async def close_shards(_app: Any, revoked: Any, **_: Any) -> None:  # noqa: ANN401, ARG001 - Faust's signature
+        await app.shards.close()

@@ -1,0 +1,234 @@
+"""Chunks: what one fetch brings of one partition is one event of Faust, whose value is the list of Kafka records.
+
+Faust spends 75 to 80 µs on a message whatever is in it. With thousands of records in a message that cost disappears, and the
+agents still are Faust's. Faust's own bookkeeping of offsets is not used for these topics: positions are committed in the same
+transaction as the outputs (see `shard`), so a chunk carries the epoch of its partition, and one that was fetched before the
+partition was lost, or sought anew, is dropped on arrival.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, ClassVar, Final, NamedTuple
+
+import aiokafka
+from aiokafka.structs import TopicPartition
+from faust.topics import Topic
+from faust.transport.consumer import ConsumerThread
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+
+from app.settings import Settings
+
+FETCH_TIMEOUT_S: Final = 0.1
+"""How long a fetch waits for records. Short, because partitions may become fetchable again meanwhile."""
+
+FETCH_MAX_WAIT_MS: Final = 100
+_IDLE_WAIT_S: Final = 0.5
+
+
+class Chunk(NamedTuple):
+    """The records that one fetch brought of one partition, and the partition's epoch when the fetch began."""
+
+    epoch: int
+    records: list[Any]
+
+
+class Gate:
+    """Which partitions may be fetched: those that are open, and whose owner has room for more.
+
+    Everything here happens in the application's event loop; nothing is shared with the consumer's thread.
+    """
+
+    def __init__(self) -> None:
+        """Begin with every partition closed."""
+        self._epochs: dict[TP, int] = {}
+        self._full: set[TP] = set()
+        self._last_epoch = 0
+        self._changed = asyncio.Event()
+
+    def open(self, tp: TP) -> None:
+        """Let a partition be fetched, in a new epoch: call it after the seek."""
+        self._last_epoch += 1
+        self._epochs[tp] = self._last_epoch
+        self._full.discard(tp)
+        self._changed.set()
+
+    def close(self, tp: TP) -> None:
+        """Fetch a partition no more, and drop what is on its way: call it before the seek."""
+        self._epochs.pop(tp, None)
+        self._full.discard(tp)
+
+    def set_full(self, tp: TP, *, full: bool) -> None:
+        """Tell whether the owner of a partition has enough to do for now."""
+        if full:
+            self._full.add(tp)
+        elif tp in self._full:
+            self._full.discard(tp)
+            self._changed.set()
+
+    def fetchable(self) -> dict[TP, int]:
+        """Return the partitions to fetch now, with their epochs."""
+        return {tp: epoch for tp, epoch in self._epochs.items() if tp not in self._full}
+
+    def is_current(self, tp: TP, epoch: int) -> bool:
+        """Tell whether a chunk fetched in an epoch still belongs to its partition."""
+        return self._epochs.get(tp) == epoch
+
+    async def wait(self, timeout_s: float) -> None:
+        """Wait until a partition opens or has room again, or the time is over."""
+        self._changed.clear()
+        try:
+            await asyncio.wait_for(self._changed.wait(), timeout_s)
+        except TimeoutError:
+            return
+
+
+class ChunkTopic(Topic):
+    """A topic whose chunks pass through undecoded."""
+
+    def _compile_decode(self) -> None:
+        async def decode(message: Any, *, propagate: bool = False) -> Any:  # noqa: ANN401, ARG001 - Faust's signature
+            return self._create_event(None, message.value, None, message=message)
+
+        self.decode = decode  # type: ignore[method-assign]
+
+
+class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
+    """The thread of the consumer: read committed, short waits, no prefetch of changelogs."""
+
+    logger = logging.getLogger("faust.transport")
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:  # noqa: ANN401 - Faust has no types
+        conf = self.app.conf
+        settings: Settings = self.app.settings
+        self._assignor = self.app.assignor
+        return aiokafka.AIOKafkaConsumer(
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            group_instance_id=settings.instance_id,
+            bootstrap_servers=driver.server_list(transport.url, transport.default_port),
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_poll_records=settings.chunk_max_records,
+            max_partition_fetch_bytes=settings.fetch_max_bytes,
+            fetch_max_bytes=8 * settings.fetch_max_bytes,
+            fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
+            # The check of each batch's CRC is cheap in C, and a flipped bit would be billed.
+            check_crcs=True,
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=settings.heartbeat_interval_ms,
+            rebalance_timeout_ms=max(settings.session_timeout_ms, 10_000),
+            # Work is polled by another thread, and a stuck one ends the process: no second watchdog.
+            max_poll_interval_ms=86_400_000,
+            request_timeout_ms=40_000,
+            retry_backoff_ms=100,
+            metadata_max_age_ms=60_000,
+        )
+
+    async def committed(self, tps: Iterable[TP]) -> dict[TP, int | None]:
+        """Return the committed position of partitions, read from the broker now."""
+        return await self.call_thread(self._committed, list(tps))
+
+    async def _committed(self, tps: list[TP]) -> dict[TP, int | None]:
+        consumer = self._ensure_consumer()
+        return {tp: await consumer.committed(TopicPartition(*tp)) for tp in tps}
+
+    async def seek_all(self, positions: Mapping[TP, int | None]) -> None:
+        """Seek partitions to positions; None is the beginning."""
+        await self.call_thread(self._seek_all, dict(positions))
+
+    async def _seek_all(self, positions: dict[TP, int | None]) -> None:
+        consumer = self._ensure_consumer()
+        for tp, offset in positions.items():
+            if offset is not None:
+                consumer.seek(TopicPartition(*tp), offset)
+        unknown = [TopicPartition(*tp) for tp, offset in positions.items() if offset is None]
+        if unknown:
+            await consumer.seek_to_beginning(*unknown)
+
+    async def stop_prefetch(self, tps: Iterable[TP]) -> None:
+        """Let the client fetch nothing of partitions that are only assigned so that they stay with the others."""
+        await self.call_thread(self._stop_prefetch, list(tps))
+
+    async def _stop_prefetch(self, tps: list[TP]) -> None:
+        self._ensure_consumer().pause(*(TopicPartition(*tp) for tp in tps))
+
+
+class ChunkConsumer(driver.Consumer):
+    """A consumer whose messages are chunks of the partitions that the gate lets through."""
+
+    logger = logging.getLogger("faust.transport")
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ChunkConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    @property
+    def thread(self) -> ChunkConsumerThread:
+        """The thread in which the Kafka client lives."""
+        thread: ChunkConsumerThread = self._thread
+        return thread
+
+    async def perform_seek(self) -> None:
+        """Do nothing: each partition's owner seeks it, after it has fenced the owner before."""
+
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ANN401, ARG002, FBT001, FBT002
+        """Do nothing: positions are committed with the outputs, and nothing else may touch them."""
+        return False
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Do nothing: Faust's detector of stuck partitions would take the paused changelogs for stuck ones."""
+
+    async def _drain_messages(self, fetcher: Any) -> None:  # noqa: ANN401 - Faust has no types
+        """Fetch and deliver until stopped: Faust's loop, without its bookkeeping of single messages."""
+        try:
+            while not (self._stopped.is_set() or fetcher._stopped.is_set()):  # noqa: SLF001 - as Faust's own loop does
+                async for message in self._chunks():
+                    await self.callback(message)
+        except self.consumer_stopped_errors:
+            if not self.transport.app.should_stop:
+                raise
+        except asyncio.CancelledError:
+            if not self.transport.app.should_stop:
+                raise
+
+    async def _chunks(self) -> AsyncIterator[ConsumerMessage]:
+        """Yield a message for every partition that a fetch brought records of."""
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)
+        gate: Gate = self.app.gate
+        epochs = gate.fetchable()
+        if not epochs or not self.flow_active:
+            await gate.wait(_IDLE_WAIT_S)
+            return
+        fetched = await self._getmany(active_partitions=set(epochs), timeout=FETCH_TIMEOUT_S)
+        for kafka_tp, records in fetched.items():
+            tp = TP(kafka_tp.topic, kafka_tp.partition)
+            if records and tp in epochs:
+                yield self._chunk_message(tp, Chunk(epochs[tp], records))
+
+    def _chunk_message(self, tp: TP, chunk: Chunk) -> ConsumerMessage:
+        last = chunk.records[-1]
+        return ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            last.offset,
+            last.timestamp / 1000.0,
+            last.timestamp_type,
+            None,
+            None,
+            chunk,
+            None,
+            None,
+            None,
+            tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+
+
+class ChunkTransport(driver.Transport):
+    """Faust's aiokafka transport with a consumer of chunks."""
+
+    Consumer: ClassVar[Any] = ChunkConsumer

@@ -1,0 +1,92 @@
+"""The outbox of one partition: messages are put into whole batches, which the producer sends as they are."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+
+from app.streams.pipeline import Output
+from app.streams.topics import TopicNames
+
+_Target = tuple[str, int]
+
+
+class Outbox:
+    """Collects what a transaction puts out; every message has an explicit partition."""
+
+    def __init__(self, producer: AIOKafkaProducer, names: TopicNames, partition: int) -> None:
+        """Send through a producer; the partition is where messages go that name no other."""
+        self._producer: Final = producer
+        self._partition: Final = partition
+        self._topic_of: Final[Mapping[Output, str]] = {
+            "intervals": names.intervals,
+            "priced": names.priced,
+            "rejected": names.rejected,
+            "records_by_location": names.records_by_location,
+        }
+        self._builders: dict[_Target, Any] = {}
+        self._full: list[tuple[_Target, Any]] = []
+        self._sent: list[tuple[_Target, int, asyncio.Future[Any]]] = []
+        self.now_ms = 0
+
+    def emit(  # noqa: PLR0913 - a Kafka message has so many parts
+        self,
+        output: Output,
+        key: bytes | None,
+        value: bytes,
+        *,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
+        """Add an output."""
+        target = (self._topic_of[output], self._partition if partition is None else partition)
+        self.append(target, key, value, timestamp_ms, headers)
+
+    def append(
+        self,
+        target: _Target,
+        key: bytes | None,
+        value: bytes,
+        timestamp_ms: int | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
+        """Add a message for a topic and partition."""
+        builder = self._builders.get(target)
+        headers = list(headers)
+        timestamp = self.now_ms if timestamp_ms is None else timestamp_ms
+        if builder is not None:
+            if builder.append(timestamp=timestamp, key=key, value=value, headers=headers) is not None:
+                return
+            self._full.append((target, builder))
+        builder = self._builders[target] = self._producer.create_batch()
+        builder.append(timestamp=timestamp, key=key, value=value, headers=headers)
+
+    async def send_full(self) -> None:
+        """Hand the batches that are full to the producer."""
+        full, self._full = self._full, []
+        for target, builder in full:
+            await self._send(target, builder)
+
+    async def send_all(self) -> None:
+        """Hand everything to the producer."""
+        await self.send_full()
+        builders, self._builders = self._builders, {}
+        for target, builder in builders.items():
+            await self._send(target, builder)
+
+    async def _send(self, target: _Target, builder: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+        builder.close()
+        count = builder.record_count()
+        future = await self._producer.send_batch(builder, target[0], partition=target[1])
+        self._sent.append((target, count, future))
+
+    async def delivered(self) -> dict[_Target, int]:
+        """Wait until the brokers have everything, and return the offset after the last message of each target."""
+        sent, self._sent = self._sent, []
+        ends: dict[_Target, int] = {}
+        for target, count, future in sent:
+            metadata = await future
+            ends[target] = metadata.offset + count
+        return ends

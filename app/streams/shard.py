@@ -1,0 +1,304 @@
+"""A shard: one partition of everything, owned by this worker: its producer, its store, its pipeline, its transactions.
+
+Everything that some chunks cause on a partition, and the position in the input behind them, is one transaction: outputs,
+refusals, changelogs and offsets are committed together or not at all. The local store is written after the commit. Whatever
+goes wrong before it, the shard is thrown away with all that it had in memory, and opened again from what is committed.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.structs import TopicPartition
+from faust.types import TP
+
+from app.domain.reference import Affected, ReferenceBook
+from app.settings import Settings
+from app.streams.chunks import Gate
+from app.streams.outbox import Outbox
+from app.streams.pipeline import Context, Pipeline, Stage
+from app.streams.store import PartitionStore, StoreCache
+from app.streams.tables import Tables, changelog_entries, interval_entries, priced_entry
+from app.streams.topics import TopicNames
+from app.streams.validate import reading_of
+
+log = structlog.get_logger(__name__)
+
+META_KEY: Final = b"#meta"
+TRANSACTION_TIMEOUT_MS: Final = 15_000
+"""How long an open transaction of a worker that vanished may hold up readers of committed records."""
+
+REPRICE_SLICE: Final = 200
+"""How many intervals are priced again before waiting chunks have their turn."""
+
+INBOX_RECORDS: Final = 10_000
+_CLOSE_TIMEOUT_S: Final = 5.0
+_YIELD_S: Final = 0
+
+
+class Meta(msgspec.Struct):
+    """What a partition remembers beside its tables: totals, and the reference documents its prices correspond to."""
+
+    metrics: dict[str, int] = {}
+    reference: dict[str, dict[str, int]] = {}
+
+
+class Work(NamedTuple):
+    """A change of reference documents that prices of this partition have to follow; `positions` is what is then done."""
+
+    affected: tuple[Affected, ...]
+    positions: dict[str, dict[str, int]]
+
+
+class ShardParts(NamedTuple):
+    """What the shards of a worker share."""
+
+    settings: Settings
+    names: TopicNames
+    book: ReferenceBook
+    gate: Gate
+    cache: StoreCache
+    validate: Stage = reading_of
+
+
+class Shard:
+    """One partition at work. `open` and `fence` before `start`; `close` at the end; `failed` is called once on a fault."""
+
+    def __init__(self, partition: int, parts: ShardParts, on_failed: Callable[["Shard", BaseException], None]) -> None:
+        """Prepare; nothing is opened yet."""
+        self.partition: Final = partition
+        self._parts: Final = parts
+        self._on_failed: Final = on_failed
+        settings, names = parts.settings, parts.names
+        self.tps: Final = tuple(TP(t, partition) for t in (names.records, names.records_by_location, names.intervals))
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=settings.bootstrap_servers,
+            transactional_id=f"{settings.app_id}-{names.records}-{partition}",
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+            max_batch_size=settings.producer_max_batch_bytes,
+            # Largest message that may go out: a refused one travels on in base64 inside JSON.
+            max_request_size=4 * settings.max_record_bytes + settings.producer_max_batch_bytes,
+            linger_ms=0,
+            request_timeout_ms=10_000,
+            retry_backoff_ms=50,
+        )
+        self.store: PartitionStore
+        self.in_flight: Final[Counter[str]] = Counter()
+        self._inbox: deque[tuple[TP, list[Any]]] = deque()
+        self._inbox_records = 0
+        self._reprice: deque[Work] = deque()
+        self._reprice_ids: Iterator[str] | None = None
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+        self._committed_at_s = 0.0
+        self._transactions = 0
+        self.meta = Meta()
+        self.recent: Counter[str] = Counter()
+
+    # Opening and closing
+
+    async def fence(self) -> None:
+        """Initialise the producer: from here on the owner before can commit nothing, and its last transaction has ended."""
+        await self._producer.start()
+
+    def open(self, data_dir: Path) -> None:
+        """Open the local store."""
+        self.store = PartitionStore(data_dir / f"partition-{self.partition}", self._parts.cache)
+
+    def start(self) -> None:
+        """Begin to work on what is delivered. The store is complete, and `in_flight` says what pricing has yet to see."""
+        settings, names = self._parts.settings, self._parts.names
+        value = self.store.get(META_KEY)
+        if value is not None:
+            self.meta = msgspec.json.decode(value, type=Meta)
+        self._tables = Tables(self.store)
+        self._outbox = Outbox(self._producer, names, self.partition)
+        self.pipeline = Pipeline(
+            Context(self.partition, settings.partitions, names.records),
+            self._tables,
+            self._parts.book,
+            self._outbox,
+            emit_every_s=settings.emit_every_s,
+            validate=self._parts.validate,
+        )
+        held = self._tables.held_ids()
+        self.pipeline.wait_for(held, time.monotonic() - settings.emit_every_s)
+        self.pipeline.expect(self.in_flight.elements())
+        self._task = asyncio.create_task(self._run(), name=f"shard-{self.partition}")
+
+    async def close(self) -> None:
+        """Finish the open transaction if that is soon done, and let go of everything."""
+        self._closing = True
+        self._wake.set()
+        for tp in self.tps:
+            self._parts.gate.close(tp)
+        if self._task is not None:
+            with contextlib.suppress(TimeoutError, Exception):
+                await asyncio.wait_for(self._task, _CLOSE_TIMEOUT_S)
+        with contextlib.suppress(TimeoutError, Exception):
+            await asyncio.wait_for(self._producer.stop(), _CLOSE_TIMEOUT_S)
+        if hasattr(self, "store"):
+            self.store.close()
+
+    @property
+    def is_running(self) -> bool:
+        """Tell whether the shard takes work."""
+        return self._task is not None and not self._closing
+
+    @property
+    def has_committed(self) -> bool:
+        """Tell whether a transaction of this shard has been committed."""
+        return self._transactions > 0
+
+    # Input
+
+    def deliver(self, tp: TP, records: list[Any]) -> None:
+        """Take the records of a chunk; the partition is not fetched further while there is enough to do."""
+        self._inbox.append((tp, records))
+        self._inbox_records += len(records)
+        if self._inbox_records >= INBOX_RECORDS:
+            for each in self.tps:
+                self._parts.gate.set_full(each, full=True)
+        self._wake.set()
+
+    def follow(self, work: Work) -> None:
+        """Price again what a change of the reference documents concerns."""
+        for affected in work.affected:
+            for location_id in affected.location_ids:
+                self.pipeline.bucketer.forget_location(location_id)
+        self._reprice.append(work)
+        self._wake.set()
+
+    # Work
+
+    async def _run(self) -> None:
+        try:
+            while not self._closing:
+                await self._wait_for_work()
+                if not self._closing:
+                    await self._transaction()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the shard is of no use any more
+            for tp in self.tps:
+                self._parts.gate.close(tp)
+            self._on_failed(self, error)
+
+    def _has_work(self) -> bool:
+        due_s = self.pipeline.due_at_s()
+        due = due_s is not None and due_s <= time.monotonic()
+        return bool(self._inbox or self._reprice) or due
+
+    async def _wait_for_work(self) -> None:
+        while not self._closing and not self._has_work():
+            due_s = self.pipeline.due_at_s()
+            timeout_s = None if due_s is None else max(due_s - time.monotonic(), 0.001)
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), timeout_s)
+
+    async def _transaction(self) -> None:
+        """Work until nothing is waiting, or the transaction is old enough; then commit all of it."""
+        settings = self._parts.settings
+        await self._producer.begin_transaction()
+        began_s = time.monotonic()
+        self._outbox.now_ms = time.time_ns() // 1_000_000
+        not_before_s = self._committed_at_s + settings.commit_interval_ms / 1000
+        not_after_s = began_s + settings.transaction_max_ms / 1000
+        positions: dict[TP, int] = {}
+        while True:
+            if self._inbox:
+                self._take_chunk(positions)
+            elif self._reprice:
+                self._reprice_slice()
+            else:
+                rest_s = not_before_s - time.monotonic()
+                if rest_s <= 0 or self._closing:
+                    break
+                self._wake.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), rest_s)
+            await self._outbox.send_full()
+            if time.monotonic() >= not_after_s:
+                break
+            await asyncio.sleep(_YIELD_S)
+        self.pipeline.settle(time.monotonic())
+        await self._commit(positions)
+
+    def _take_chunk(self, positions: dict[TP, int]) -> None:
+        tp, records = self._inbox.popleft()
+        if tp.topic == self._parts.names.intervals:
+            self.pipeline.take_intervals(records)
+        else:
+            self.pipeline.take_records(records)
+        positions[tp] = records[-1].offset + 1
+        self._inbox_records -= len(records)
+        if self._inbox_records < INBOX_RECORDS // 2:
+            for each in self.tps:
+                self._parts.gate.set_full(each, full=False)
+
+    def _reprice_slice(self) -> None:
+        """Price some of the affected intervals again."""
+        work = self._reprice[0]
+        if self._reprice_ids is None:
+            self._reprice_ids = self._affected_ids(work)
+        for _ in range(REPRICE_SLICE):
+            interval_id = next(self._reprice_ids, None)
+            if interval_id is None:
+                self._reprice.popleft()
+                self._reprice_ids = None
+                self.meta.reference = work.positions
+                return
+            self.pipeline.reprice(interval_id)
+
+    def _affected_ids(self, work: Work) -> Iterator[str]:
+        """Yield the ids of this partition's intervals that a change concerns."""
+        for affected in work.affected:
+            for location_id in sorted(affected.location_ids):
+                yield from self.pipeline.interval_ids(location_id, affected.start_us, affected.end_us)
+
+    async def _commit(self, positions: dict[TP, int]) -> None:
+        names, outbox = self._parts.names, self._outbox
+        changes = self._tables.changes
+        metrics = self.pipeline.metrics
+        self._note_metrics(metrics)
+        changelog = (names.intervals_changelog, self.partition)
+        for key, value in changelog_entries(changes):
+            outbox.append(changelog, key, value)
+        meta = msgspec.json.encode(self.meta)
+        outbox.append(changelog, META_KEY, meta)
+        self._committed_at_s = time.monotonic()
+        await outbox.send_all()
+        if positions:
+            offsets = {TopicPartition(*tp): offset for tp, offset in positions.items()}
+            await self._producer.send_offsets_to_transaction(offsets, self._parts.settings.app_id)
+        ends = await outbox.delivered()
+        await self._producer.commit_transaction()
+        changelogs = (changelog, (names.priced, self.partition))
+        self.store.write(_store_entries(changes, meta), {at[0]: ends[at] for at in changelogs if at in ends})
+        self._tables.committed()
+        self._transactions += 1
+
+    def _note_metrics(self, metrics: Counter[Any]) -> None:
+        """Add what this transaction decided to the partition's totals, which are committed with it."""
+        totals = self.meta.metrics
+        for name, count in metrics.items():
+            totals[name] = totals.get(name, 0) + count
+            self.recent[name] += count
+        metrics.clear()
+
+
+def _store_entries(changes: Any, meta: bytes) -> Iterator[tuple[bytes, bytes | None]]:  # noqa: ANN401
+    for key, value in changelog_entries(changes):
+        yield from interval_entries(key, value)
+    for interval_id, value in changes.priced.items():
+        yield priced_entry(interval_id.encode(), value)
+    yield META_KEY, meta

@@ -1,0 +1,232 @@
+"""The shards of a worker: opened when partitions are assigned, closed when they are revoked, opened anew after a fault."""
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, Final, Protocol
+
+import structlog
+from aiokafka.errors import ProducerFenced
+from faust.types import TP
+
+from app.domain.reference import Affected
+from app.streams.changelog import catch_up
+from app.streams.chunks import Chunk
+from app.streams.reference import Positions, ReferenceReader
+from app.streams.shard import Shard, ShardParts, Work
+from app.streams.store import StoreError
+
+log = structlog.get_logger(__name__)
+
+RETRY_FIRST_S: Final = 0.2
+RETRY_MOST_S: Final = 5.0
+EXIT_STORE: Final = 74
+"""Exit status when the disk cannot be written: EX_IOERR of sysexits.h."""
+
+_REPORT_EVERY_S: Final = 10.0
+
+
+class Positioner(Protocol):
+    """The part of the consumer that shards need: where the group stands, and to go there."""
+
+    async def committed(self, tps: Iterable[TP]) -> dict[TP, int | None]:
+        """Return the committed positions."""
+
+    async def seek_all(self, positions: dict[TP, int | None]) -> None:
+        """Seek; None is the beginning."""
+
+
+class Shards:
+    """All shards of this worker, by partition."""
+
+    def __init__(self, parts: ShardParts, reference: ReferenceReader | None = None) -> None:
+        """Open nothing yet. `reference` may be set later, before the first partition is opened."""
+        self._parts: Final = parts
+        self.reference = reference
+        self._shards: dict[int, Shard] = {}
+        self._retries: dict[int, asyncio.Task[None]] = {}
+        self._failures: Counter[int] = Counter()
+        self._positioner: Positioner | None = None
+        self._report_task: asyncio.Task[None] | None = None
+
+    def shard(self, partition: int) -> Shard | None:
+        """Return the shard of a partition that is open here, or None."""
+        return self._shards.get(partition)
+
+    def open_shards(self) -> list[Shard]:
+        """Return the shards that are open here."""
+        return list(self._shards.values())
+
+    # Assignment
+
+    async def open(self, partitions: Iterable[int], positioner: Positioner) -> None:
+        """Open partitions: fence the owners before, catch up with their changelogs, go to their positions, begin.
+
+        In this order: what an owner commits before it is fenced is read, and afterwards it commits nothing.
+        """
+        self._positioner = positioner
+        wanted = sorted(set(partitions))
+        await self.close()
+        if not wanted:
+            return
+        began_s = time.monotonic()
+        delay_s = RETRY_FIRST_S
+        while True:
+            try:
+                await self._open(wanted)
+                break
+            except StoreError as error:
+                _exit_for_store(error)
+            except asyncio.CancelledError:
+                await self.close()
+                raise
+            except Exception as error:  # noqa: BLE001 - the broker may be away: it comes back
+                log.warning("open_failed", partitions=wanted, reason=repr(error), again_in_s=delay_s)
+                await self.close()
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, RETRY_MOST_S)
+        if self._report_task is None:
+            self._report_task = asyncio.create_task(self._report(), name="report")
+        log.info("partitions_opened", partitions=wanted, seconds=round(time.monotonic() - began_s, 2))
+
+    async def _open(self, partitions: list[int]) -> None:
+        parts, positioner = self._parts, self._positioner
+        assert positioner is not None  # noqa: S101 - set by every way in here
+        shards = [Shard(partition, parts, self._on_failed) for partition in partitions]
+        for shard in shards:
+            self._shards[shard.partition] = shard
+        await asyncio.gather(*(shard.fence() for shard in shards))
+        for shard in shards:
+            shard.open(parts.settings.data_dir)
+        committed = await positioner.committed([tp for shard in shards for tp in shard.tps])
+        priced_to = {tp.partition: offset for tp, offset in committed.items() if tp.topic == parts.names.intervals}
+        await catch_up(parts.settings, parts.names, shards, priced_to)
+        await positioner.seek_all(committed)
+        for shard in shards:
+            shard.start()
+            self._follow_missed(shard)
+            for tp in shard.tps:
+                parts.gate.open(tp)
+
+    def _follow_missed(self, shard: Shard) -> None:
+        """Let a shard price again what changed in the reference documents while it had no owner."""
+        reference = self.reference
+        if reference is None:
+            return
+        positions = reference.positions
+        if not shard.meta.reference:
+            shard.meta.reference = positions  # A partition without a past: every price will be made from today's book.
+            return
+        missed = reference.since(shard.meta.reference)
+        affected = [self._parts.book.affected_by(kind, key) for kind, key in missed]
+        if missed:
+            shard.follow(Work(tuple(affected), positions))
+
+    async def close(self) -> None:
+        """Close all shards: the partitions are revoked, or the worker stops."""
+        for task in self._retries.values():
+            task.cancel()
+        self._retries.clear()
+        shards, self._shards = list(self._shards.values()), {}
+        for shard in shards:
+            for tp in shard.tps:
+                self._parts.gate.close(tp)
+        await asyncio.gather(*(shard.close() for shard in shards), return_exceptions=True)
+
+    async def stop(self) -> None:
+        """Close all shards for good."""
+        await self.close()
+        if self._report_task is not None:
+            self._report_task.cancel()
+            self._report_task = None
+
+    # Faults
+
+    def _on_failed(self, shard: Shard, error: BaseException) -> None:
+        """Take a shard out of service, and open it again unless the partition is somebody else's now."""
+        if isinstance(error, StoreError):
+            _exit_for_store(error)
+        if self._shards.get(shard.partition) is not shard:
+            return
+        fenced = isinstance(error, ProducerFenced)
+        log.warning(
+            "partition_fenced" if fenced else "partition_failed",
+            partition=shard.partition,
+            reason=str(error) or type(error).__name__,
+            action="dropped what was in memory",
+        )
+        if not fenced:
+            log.debug("partition_failed_how", exc_info=error)
+        # A shard that never committed would fail again at once: wait longer each time. A fenced owner waits until the group
+        # has told it whether the partition is still its own.
+        failures = self._failures[shard.partition] = 1 if shard.has_committed else self._failures[shard.partition] + 1
+        first_s = min(RETRY_FIRST_S * 2 ** (failures - 1), RETRY_MOST_S)
+        if fenced:
+            first_s = max(first_s, 2 * self._parts.settings.heartbeat_interval_ms / 1000)
+        self._retries[shard.partition] = asyncio.create_task(self._reopen(shard, first_s))
+
+    async def _reopen(self, shard: Shard, delay_s: float) -> None:
+        await shard.close()
+        while self._shards.get(shard.partition) is shard:
+            await asyncio.sleep(delay_s)
+            try:
+                await self._open([shard.partition])
+            except StoreError as error:
+                _exit_for_store(error)
+            except Exception as error:  # noqa: BLE001 - the broker may be away: it comes back
+                delay_s = min(delay_s * 2, RETRY_MOST_S)
+                log.warning("reopen_failed", partition=shard.partition, reason=repr(error), again_in_s=delay_s)
+                await self._shards[shard.partition].close()
+                shard = self._shards[shard.partition]  # noqa: PLW2901 - the one that stands there now
+            else:
+                log.info("partition_reopened", partition=shard.partition)
+                break
+        self._retries.pop(shard.partition, None)
+
+    # Input
+
+    def deliver(self, tp: TP, chunk: Chunk) -> None:
+        """Hand a chunk to its shard; one of an earlier epoch is dropped: it will be fetched again by whoever owns it."""
+        shard = self._shards.get(tp.partition)
+        if shard is None or not self._parts.gate.is_current(tp, chunk.epoch):
+            log.debug("stale_chunk_dropped", topic=tp.topic, partition=tp.partition, records=len(chunk.records))
+            return
+        shard.deliver(tp, chunk.records)
+
+    def on_reference_change(self, affected: list[Affected], positions: Positions) -> None:
+        """Let every shard price again what a change of the reference documents concerns."""
+        for shard in self._shards.values():
+            if shard.is_running:
+                shard.follow(Work(tuple(affected), positions))
+
+    # Numbers
+
+    def totals(self) -> Counter[str]:
+        """Return the committed totals of the open shards, from the beginning of the topics."""
+        totals: Counter[str] = Counter()
+        for shard in self._shards.values():
+            totals.update(shard.meta.metrics)
+        return totals
+
+    async def _report(self) -> None:
+        """Log what was decided, every ten seconds in which there was anything."""
+        last_s = time.monotonic()
+        while True:
+            await asyncio.sleep(_REPORT_EVERY_S)
+            now_s = time.monotonic()
+            recent: Counter[str] = Counter()
+            for shard in self._shards.values():
+                recent.update(shard.recent)
+                shard.recent.clear()
+            if recent:
+                rate = recent["input"] / (now_s - last_s)
+                log.info("throughput", records_per_second=round(rate), **dict(sorted(recent.items())))
+            last_s = now_s
+
+
+def _exit_for_store(error: BaseException) -> Any:  # noqa: ANN401 - it does not return
+    """End the process at once: going on without a store would only look like work. A supervisor starts it again."""
+    log.critical("store_failed", reason=str(error), action="the worker ends; nothing is lost, it is all in Kafka")
+    os._exit(EXIT_STORE)
