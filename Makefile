@@ -1,5 +1,7 @@
 # Every command that developers and machines use. `make` alone lists them.
 
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,7 +25,7 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
 	@echo "==> Installing the locked packages (a minute or two the first time)"
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --require-hashes --requirement requirements-dev.lock \
-		| sed -u -n -e 's/^Collecting \([^ ]*\).*/    \1/p' -e '/^Installing/s/:.*//p'
+		| awk '/^Collecting / { print "    " $$2; fflush() } /^Installing / { print "    (unpacking)"; fflush() }'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation --editable .
 	@touch $@
 	@echo "==> Ready: $(BIN)/meterstream"
