@@ -515,12 +515,13 @@ class PricePlan:
         if any(piece.rates is None and not piece.span.free for piece, _ in covered):
             return _pending("no_tariff", None, carbon_g)
         rated = [piece.rates for piece, _ in covered if piece.rates is not None]
-        head = pieces[0].rates or (rated[0] if rated else None)
+        # The tariff that an interval names is its first one: of those that price anything in it.
+        head = rated[0] if rated else None
         if any(rates.missing for rates in rated):
             return _pending("no_price", head, carbon_g)
         if len({rates.currency for rates in rated}) > 1:
             return _pending("mixed_currency", head, carbon_g)
-        return self._sum(covered, head if rated else None, carbon_g, credited=flow in self._credited)
+        return self._sum(covered, head, carbon_g, credited=flow in self._credited)
 
     def _sum(
         self, covered: Sequence[tuple[_Piece, int]], head: Rates | None, carbon_g: str | None, *, credited: bool
