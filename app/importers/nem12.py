@@ -11,6 +11,8 @@ N (no value) is skipped.
 
 import logging
 import math
+import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -49,18 +51,28 @@ def _parse(path: Path) -> tuple[Mapping[str, Mapping[str, list[Any]]], list[str]
     """Let nemreader read the file; what it only logs (days that it left out, a missing end) is returned too."""
     from nemreader import NEMFile  # noqa: PLC0415 - brings pandas, which takes a second to import
 
+    reader = NEMFile(str(path), strict=True)
     with _complaints("nemreader.nem_reader") as complaints:
         try:
-            data = NEMFile(str(path), strict=True).nem_data()
+            if zipfile.is_zipfile(path):
+                data: Any = reader.nem_data()
+            else:
+                with path.open(encoding="utf-8-sig", newline="") as file:
+                    data = reader.parse_nem_file(file, file_name=path.name)
         except (ValueError, OSError, AttributeError, TypeError, IndexError) as error:
             cause = f" ({error.__cause__})" if error.__cause__ else ""
-            message = f"{path}: not a NEM12 file: {error}{cause}"
+            message = f"{path}: not a NEM12 file: {_lines_of_the_file(str(error))}{cause}"
             raise FileError(message) from None
-    version = data.header.version_header
+    version = reader.header.version_header
     if version != "NEM12":
         message = f"{path}: {version} has accumulated readings, and no intervals to price; expected NEM12"
         raise FileError(message)
     return data.readings, complaints
+
+
+def _lines_of_the_file(text: str) -> str:
+    """Correct the numbers of lines in what nemreader says: it counts from the line after the header."""
+    return re.sub(r"\b(line|row) (\d+)", lambda found: f"line {int(found[2]) + 1}", text)
 
 
 @contextmanager
@@ -73,7 +85,7 @@ def _complaints(logger_name: str) -> Iterator[list[str]]:
             """Keep the sentence, unless it is seen elsewhere (no value) or harmless (several files in one)."""
             text = record.getMessage()
             if "is not a number" not in text and "multiple end of data" not in text and "indicator 100 " not in text:
-                found.append(text)
+                found.append(_lines_of_the_file(text))
 
     logger = logging.getLogger(logger_name)
     handler = Collect(level=logging.WARNING)
