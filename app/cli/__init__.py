@@ -26,7 +26,7 @@ COMMANDS: Final = {
 
 
 class LazyGroup(click.Group):
-    """Loads a command when it is asked for, and ends every foreseen error with one line and its exit code."""
+    """Loads a command when it is asked for, and ends every error with one line and its exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names, in our order."""
@@ -46,15 +46,15 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, short_help) for name, (_, _, short_help) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run; a foreseen error becomes a line on stderr, any other one a traceback."""
+        """Run; an error becomes a line on stderr, unless somebody looks for its cause."""
         try:
             return super().invoke(ctx)
         except Exception as error:
             if ctx.params.get("debug") or isinstance(error, click.exceptions.Exit | click.Abort | click.ClickException):
                 raise
-            known = explain(error)
-            if known is None or _wants_tracebacks():
+            if _wants_tracebacks():
                 raise
+            known = explain(error)
             for line in known.lines:
                 click.echo(f"Error: {line}", err=True)
             ctx.exit(known.exit_code)

@@ -31,7 +31,7 @@ _EXIT_CODE_OF: Final = {
 
 
 class Explained(NamedTuple):
-    """An error that was foreseen."""
+    """How to end, and what to say."""
 
     exit_code: int
     lines: list[str]
@@ -49,15 +49,18 @@ class InputError(click.ClickException):
     exit_code = EXIT_BAD_INPUT
 
 
-def explain(error: BaseException) -> Explained | None:
-    """Return how to tell an error and how to end, or None for one that nobody foresaw."""
+def explain(error: BaseException) -> Explained:
+    """Return how to tell an error and how to end."""
     for kind in type(error).__mro__:
         exit_code = _EXIT_CODE_OF.get(kind.__name__)
         if exit_code is not None:
             problems = getattr(error, "problems", None)
             lines = [str(problem) for problem in problems] if problems else [str(error) or kind.__name__]
             return Explained(exit_code, [" ".join(line.split()) for line in lines])
-    return None
+    name = type(error).__name__
+    return Explained(
+        EXIT_FAILED, [f"nobody foresaw this {name}: {error} (`meterstream --debug …` shows where it is from)"]
+    )
 
 
 async def require_broker(bootstrap_servers: str) -> None:

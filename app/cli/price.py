@@ -15,6 +15,7 @@ from app.domain.locations import Location
 from app.domain.tariffs import SeriesDay, Tariff
 
 _FAILURES_SHOWN: Final = 20
+_BOM: Final = b"\xef\xbb\xbf"
 
 
 class _Source:
@@ -46,7 +47,7 @@ class _Source:
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
     """Yield the lines that are not blank."""
-    return (line for line in map(bytes.strip, file) if line)
+    return (line for line in (raw.removeprefix(_BOM).strip() for raw in file) if line)
 
 
 _FILES: Final = click.Path(dir_okay=False, path_type=Path)
@@ -55,6 +56,9 @@ _FILES: Final = click.Path(dir_okay=False, path_type=Path)
 @click.command("price")
 @click.argument("records", type=click.Path(dir_okay=False, path_type=Path), metavar="RECORDS")
 @reading_options
+@click.option("--locations", required=True, multiple=True, type=_FILES, metavar="FILE", help="Locations (JSON, JSONL).")
+@click.option("--tariffs", required=True, multiple=True, type=_FILES, metavar="FILE", help="Tariffs (JSON, JSONL).")
+@click.option("--series", multiple=True, type=_FILES, metavar="FILE", help="Series (JSON, JSONL).")
 @click.option(
     "--rejected", "rejected_file", type=click.File("wb"), help="Write what is rejected, and why, here (JSONL)."
 )

@@ -1,6 +1,9 @@
 """``meterstream worker``: start a worker."""
 
+import sys
+
 import click
+import msgspec
 
 from app.settings import Settings, describe, load_settings
 
@@ -32,7 +35,11 @@ def worker_command(check: bool) -> None:  # noqa: FBT001 - click passes it by na
         return
     from app.worker import run  # noqa: PLC0415 - brings Faust, which the check and the help can do without
 
-    click.echo(_intent(settings), err=True)
+    if settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty()):
+        click.echo(_intent(settings), err=True)
+    else:
+        values = {setting.name: setting.value for setting in describe(settings)}
+        click.echo(msgspec.json.encode({"event": "worker_starting", "level": "info", "settings": values}), err=True)
     raise SystemExit(run(settings))
 
 
