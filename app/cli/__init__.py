@@ -20,7 +20,7 @@ COMMANDS: Final = {
     "price": ("app.cli.price", "price_command", "Price a file of records without Kafka."),
     "tail": ("app.cli.tail", "tail_command", "Show priced records as they come."),
     "rejected": ("app.cli.rejected", "rejected_command", "Show and replay rejected records."),
-    "dev": ("app.cli.dev", "dev_command", "Start Kafka, demo data and a worker on this machine."),
+    "dev": ("app.cli.dev", "dev_command", "Start a Kafka for this machine, demo data and a worker."),
 }
 """Module, attribute and short help of each command, in the order in which help lists them."""
 
