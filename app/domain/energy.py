@@ -59,10 +59,10 @@ def _exact_energy_uwh(value: float, units: Units, duration_us: int) -> int:
 
 def watt_hours_text(amount_uwh: int) -> str:
     """Return an energy as a JSON number of Wh with up to six decimals, exact."""
+    if not amount_uwh % UWH_PER_WH:
+        return str(amount_uwh // UWH_PER_WH)
     sign = "-" if amount_uwh < 0 else ""
     whole, micro = divmod(abs(amount_uwh), UWH_PER_WH)
-    if not micro:
-        return f"{sign}{whole}"
     return f"{sign}{whole}.{micro:06d}".rstrip("0")
 
 

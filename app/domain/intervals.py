@@ -74,7 +74,10 @@ class Interval(msgspec.Struct, frozen=True, array_like=True, gc=False):
         if not readings:
             return 1.0
         first = readings[0].confidence
-        if all(reading.confidence == first for reading in readings):
+        for reading in readings:
+            if reading.confidence != first:
+                break
+        else:
             return first
         weights = [energy for _, _, energy in self.parts()]
         if not any(weights):

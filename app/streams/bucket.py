@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from typing import Protocol
 
-from app.domain.intervals import Bounds, Interval, Placement, Touched, place, place_across, recut
-from app.domain.records import MeterId, Reading
+from app.domain.intervals import Bounds, Interval, Touched, Verdict, place, place_across, recut
+from app.domain.records import MeterId, Reading, Rejected
 from app.streams.validate import FindLocation, Meter
+from app.wire.interval import instant_texts
 
 
 class IntervalTable(Protocol):
@@ -44,6 +45,7 @@ class Bucketer:
         self._table = table
         self._find_location = find_location
         self._meters: dict[MeterId, Meter] = {}
+        self._meters_of: dict[str, list[MeterId]] = {}
 
     def meter(self, meter_id: MeterId) -> Meter | None:
         """Return a meter, or None where its location is not known.
@@ -59,59 +61,40 @@ class Bucketer:
             meter = Meter(meter_id, location)
             self._settle(meter)
             self._meters[meter_id] = meter
+            self._meters_of.setdefault(meter_id.location_id, []).append(meter_id)
         return meter
-
-    def known(self, meter_id: MeterId) -> Meter | None:
-        """Return a meter that is at hand already, or None."""
-        return self._meters.get(meter_id)
 
     def forget_location(self, location_id: str) -> None:
         """Look a location's document up again at the next record of it."""
-        for meter_id in [meter_id for meter_id in self._meters if meter_id.location_id == location_id]:
+        for meter_id in self._meters_of.pop(location_id, ()):
             del self._meters[meter_id]
 
-    def place(self, reading: Reading, meter: Meter) -> Placement:
+    def place(self, reading: Reading, meter: Meter) -> Verdict | Rejected:
         """Place a reading, and put what changed into the table: all of it, or nothing."""
         bounds = meter.grid.bounds(reading.start_us)
-        if reading.end_us <= bounds[1] and not self._in_a_month(meter, reading.start_us):
-            interval_id = meter.text.interval_id(bounds[0])
-            existing = self._existing(meter, bounds[0], interval_id)
-            if existing is None:
+        if reading.end_us <= bounds[1] and not meter.has_months:
+            start_us = bounds[0]
+            interval_id = meter.text.prefix + instant_texts[start_us]
+            newest_us = meter.newest_start_us
+            if newest_us is None or start_us > newest_us:
+                # Beyond the meter's newest interval there is none, and the store is not asked.
                 self._table.note_first(interval_id)
-            placement = place(reading, bounds, existing)
+                self._table.put(interval_id, Interval(start_us, bounds[1], 1, True, (reading,)), meter)
+                meter.newest_start_us = start_us
+                return Verdict.ACCEPTED
+            placement = place(reading, bounds, self._table.get(interval_id))
             for changed in placement.changed:
                 self._table.put(interval_id, changed, meter)
-            self._grow(meter, placement)
-            return placement
+            return placement.verdict
         placement = place_across(reading, self._touched(reading, meter))
         for changed in placement.changed:
             self._table.put(meter.text.interval_id(changed.start_us), changed, meter)
-        self._grow(meter, placement)
-        return placement
-
-    def _existing(self, meter: Meter, start_us: int, interval_id: str) -> Interval | None:
-        """Return an interval's state; beyond the meter's newest interval there is none, and the store is not asked."""
-        if meter.newest_start_us is None or start_us > meter.newest_start_us:
-            return None
-        return self._table.get(interval_id)
-
-    def _grow(self, meter: Meter, placement: Placement) -> None:
-        """Remember how far the meter's intervals reach, and which months are one interval."""
-        for changed in placement.changed:
             if meter.newest_start_us is None or changed.start_us > meter.newest_start_us:
                 meter.newest_start_us = changed.start_us
-            if changed.end_us - changed.start_us > meter.grid.interval_us:
-                meter.months[changed.start_us] = True
-
-    def _in_a_month(self, meter: Meter, at_us: int) -> bool:
-        """Tell whether the local month around an instant is one interval already."""
-        month_us, _ = meter.grid.calendar.month_bounds_us(at_us)
-        known = meter.months.get(month_us)
-        if known is None:
-            state = self._existing(meter, month_us, meter.text.interval_id(month_us))
-            known = state is not None and state.end_us - state.start_us > meter.grid.interval_us
-            meter.months[month_us] = known
-        return known
+            if not meter.has_months and changed.end_us - changed.start_us > meter.grid.interval_us:
+                meter.has_months = True
+                self._table.put_grid(meter.text.prefix, _grid_name(meter))
+        return placement.verdict
 
     def _touched(self, reading: Reading, meter: Meter) -> list[Touched]:
         """Return every interval that a reading takes part in, and every other one that it could take readings from."""
@@ -124,10 +107,11 @@ class Bucketer:
         months: dict[int, Interval | None] = {}
         for bounds in self._bounds_of(meter, reading.start_us, reading.end_us):
             touched.append((bounds, table.get(text.interval_id(bounds[0]))))
-            if self._in_a_month(meter, bounds[0]):
+            if meter.has_months:
                 month_us, _ = meter.grid.calendar.month_bounds_us(bounds[0])
-                months[month_us] = table.get(text.interval_id(month_us))
-        return touched + [(None, month) for month in months.values()]
+                if month_us != bounds[0]:
+                    months[month_us] = table.get(text.interval_id(month_us))
+        return touched + [(None, month) for month in months.values() if month is not None]
 
     @staticmethod
     def _bounds_of(meter: Meter, start_us: int, end_us: int) -> list[Bounds]:
@@ -141,16 +125,26 @@ class Bucketer:
 
     def _settle(self, meter: Meter) -> None:
         """Bring a meter's stored intervals onto its location's grid, and learn how far they reach."""
-        table, text, location = self._table, meter.text, meter.location
-        grid = f"{location.timezone}/{location.interval_minutes}"
+        table, text = self._table, meter.text
+        grid = _grid_name(meter)
         known = table.grid_of(text.prefix)
+        if known is not None and known.endswith(_MONTHS):
+            meter.has_months = True
+            known = known.removesuffix(_MONTHS)
         if known is not None and known != grid:
             states = list(table.scan(text.prefix, *_ALWAYS_US))
             for changed in recut(states, lambda start_us, end_us: self._bounds_of(meter, start_us, end_us)):
                 table.put(text.interval_id(changed.start_us), changed, meter)
         if known != grid:
-            table.put_grid(text.prefix, grid)
+            table.put_grid(text.prefix, _grid_name(meter))
         meter.newest_start_us = table.newest_start_us(text.prefix)
 
 
+def _grid_name(meter: Meter) -> str:
+    """Return the name of a meter's grid, which changes when its intervals have to be cut again."""
+    name = f"{meter.location.timezone}/{meter.location.interval_minutes}"
+    return name + _MONTHS if meter.has_months else name
+
+
+_MONTHS = "/months"
 _DAY_US = 26 * 3_600_000_000

@@ -95,23 +95,28 @@ class Pipeline:
         self._pricer = Pricer(tables.priced, book)
         self._held_since_s: dict[str, float] = {}
         self._in_flight: Counter[str] = Counter()
+        self._meters: dict[tuple[str, str | None, str | None, str | None], Meter] = {}
+
+    def forget_locations(self, location_ids: Iterable[str]) -> None:
+        """Look the documents of locations up again: they, or what they link to, have changed."""
+        self._meters.clear()
+        for location_id in location_ids:
+            self.bucketer.forget_location(location_id)
 
     # Records
 
     def take_records(self, messages: Iterable[SourceMessage]) -> None:
         """Decide the records of some messages of `meter.records` or `meter.records-by-location`."""
+        decide, slowly = self._decide, self._take_slowly
         for message in messages:
             value = message.value
             origin = origin_of(message) if message.headers else None
-            if value is not None:
-                try:
-                    record = decode_record(value)
-                except Exception:  # noqa: BLE001 - whatever is wrong, the slow path finds out and says so
-                    self._take_slowly(message, value, origin)
-                    continue
-                self._decide(record, value, 0, message, origin)
+            try:
+                record = decode_record(value)  # type: ignore[arg-type] - None raises like anything that is no record
+            except Exception:  # noqa: BLE001 - whatever is wrong, the slow path finds out and says so
+                slowly(message, value, origin)
             else:
-                self._take_slowly(message, value, origin)
+                decide(record, value, 0, message, origin)  # type: ignore[arg-type] - it was decoded
 
     def _take_slowly(self, message: SourceMessage, value: bytes | None, origin: Origin | None) -> None:
         """Decide a message that is not one good record: a batch, or something to refuse."""
@@ -153,17 +158,20 @@ class Pipeline:
     def _decide_once(
         self, record: MeterRecord, raw: bytes, record_num: int, message: SourceMessage, origin: Origin | None
     ) -> None:
-        meter_id = meter_id_of(record)
-        if not isinstance(meter_id, MeterId):
-            self._reject(meter_id, raw, record_num, message, origin)
-            return
-        meter = self.bucketer.known(meter_id)
+        fields = (record.location_id, record.device_id, record.energy_flow_direction, record.tariff_direction)
+        meter = self._meters.get(fields)
         if meter is None:
+            meter_id = meter_id_of(record)
+            if not isinstance(meter_id, MeterId):
+                self._reject(meter_id, raw, record_num, message, origin)
+                return
             owner = partition_for(meter_id.location_id, self.context.partitions)
             if owner != self.context.partition:
                 self._forward(owner, meter_id, raw, record_num, message, origin)
                 return
             meter = self.bucketer.meter(meter_id)
+            if meter is not None:
+                self._meters[fields] = meter
         if meter is None:
             sentence = f"location_id: {meter_id.location_id!r} is not known (expected a location in meter.locations)"
             self._reject(Rejected("unknown_location", sentence), raw, record_num, message, origin)
@@ -179,7 +187,7 @@ class Pipeline:
         if not isinstance(reading, Reading):
             self._reject(reading, raw, record_num, message, origin)
             return
-        verdict = self.bucketer.place(reading, meter).verdict
+        verdict = self.bucketer.place(reading, meter)
         if not isinstance(verdict, Verdict):
             self._reject(verdict, raw, record_num, message, origin)
             return

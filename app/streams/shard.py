@@ -172,8 +172,7 @@ class Shard:
     def follow(self, work: Work) -> None:
         """Price again what a change of the reference documents concerns."""
         for affected in work.affected:
-            for location_id in affected.location_ids:
-                self.pipeline.bucketer.forget_location(location_id)
+            self.pipeline.forget_locations(affected.location_ids)
         self._reprice.append(work)
         self._wake.set()
 

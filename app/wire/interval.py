@@ -5,14 +5,15 @@ fields stand in a fixed order, `records` and `submitted_at` last: what stands be
 record too, byte for byte.
 """
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
 from app.domain.energy import parse_watt_hours_uwh, watt_hours_text
 from app.domain.instants import format_instant
 from app.domain.intervals import Interval
-from app.domain.records import MeterId
+from app.domain.records import EnergyFlow, MeterId, TariffDirection
 
 RECORDS_MARK: Final = b',"records":['
 """Where an interval's records begin. A quotation mark inside a JSON text is escaped, so no identifier can contain this."""
@@ -21,8 +22,22 @@ _MEMO_LIMIT: Final = 50_000
 _EXACT_IN_DOUBLE_WH: Final = 1e8
 """Below this many Wh (15 digits with six decimals) a double holds every µWh."""
 
-encode_state: Final = msgspec.msgpack.Encoder().encode
-decode_state: Final = msgspec.msgpack.Decoder(Interval).decode
+_pack: Final = msgspec.msgpack.Encoder().encode
+_unpack: Final = msgspec.msgpack.Decoder(Interval).decode
+HELD: Final = b"h"
+_PUBLISHED: Final = b"."
+
+
+def encode_state(interval: Interval) -> bytes:
+    """Return the compact form of a state; its first byte tells, without decoding, whether it waits to be published."""
+    return (HELD if interval.held else _PUBLISHED) + _pack(interval)
+
+
+def decode_state(value: bytes) -> Interval:
+    """Return the state that `encode_state` wrote."""
+    return _unpack(memoryview(value)[1:])
+
+
 
 
 class _InstantTexts(dict[int, str]):
@@ -38,9 +53,12 @@ class _InstantTexts(dict[int, str]):
 instant_texts: Final = _InstantTexts()
 
 
+_encode_json: Final = msgspec.json.Encoder().encode
+
+
 def json_text(text: str | None) -> str:
     """Return a JSON string, or null."""
-    return msgspec.json.encode(text).decode()
+    return _encode_json(text).decode()
 
 
 class MeterText:
@@ -64,14 +82,33 @@ class MeterText:
 
     def encode(self, interval: Interval) -> bytes:
         """Return the public form of an interval."""
-        start = instant_texts[interval.start_us]
-        covered_us = interval.covered_us()
-        complete = "true" if covered_us == interval.end_us - interval.start_us else "false"
+        start_us, end_us, readings = interval.start_us, interval.end_us, interval.readings
+        energy_uwh = covered_us = submitted_ms = 0
+        texts = []
+        for r in readings:
+            begin_us, finish_us, amount_uwh = r.start_us, r.end_us, r.energy_uwh
+            if begin_us < start_us or finish_us > end_us:
+                amount_uwh = r.energy_between_uwh(start_us, end_us)
+                begin_us, finish_us = max(begin_us, start_us), min(finish_us, end_us)
+            energy_uwh += amount_uwh
+            covered_us += finish_us - begin_us
+            submitted_ms = max(submitted_ms, r.submitted_ms)
+            reference, session = r.record_reference_id, r.session_reference_id
+            texts.append(
+                f'{{"record_reference_id":{"null" if reference is None else json_text(reference)},'
+                f'"session_reference_id":{"null" if session is None else json_text(session)},'
+                f'"start_time":"{instant_texts[begin_us]}","end_time":"{instant_texts[finish_us]}",'
+                f'"energy_wh":{watt_hours_text(amount_uwh)},"submitted_at":"{instant_texts[r.submitted_ms * 1000]}"}}'
+            )
+        start = instant_texts[start_us]
+        complete = "true" if covered_us == end_us - start_us else "false"
+        confidence = interval.confidence()
         return (
-            f'{self._before_id}{start}{self._after_id}{start}","end_time":"{instant_texts[interval.end_us]}",'
-            f'"energy_wh":{watt_hours_text(interval.energy_uwh())},"covered_seconds":{_seconds_text(covered_us)},'
-            f'"complete":{complete},"confidence":{interval.confidence():.15g},"revision":{interval.revision},'
-            f'"records":[{_records_text(interval)}],"submitted_at":"{instant_texts[interval.submitted_ms() * 1000]}"}}'
+            f'{self._before_id}{start}{self._after_id}{start}","end_time":"{instant_texts[end_us]}",'
+            f'"energy_wh":{watt_hours_text(energy_uwh)},"covered_seconds":{_seconds_text(covered_us)},'
+            f'"complete":{complete},"confidence":{1 if confidence == 1 else f"{confidence:.15g}"},'
+            f'"revision":{interval.revision},"records":[{",".join(texts)}],'
+            f'"submitted_at":"{instant_texts[submitted_ms * 1000]}"}}'
         ).encode()
 
 
@@ -81,30 +118,13 @@ def _seconds_text(duration_us: int) -> str:
     return f"{seconds}.{micros:06d}".rstrip("0") if micros else str(seconds)
 
 
-def _records_text(interval: Interval) -> str:
-    """Return the records of an interval, each clipped to it, as the inside of a JSON array."""
-    texts = []
-    start_us, end_us = interval.start_us, interval.end_us
-    for r in interval.readings:
-        reference, session = r.record_reference_id, r.session_reference_id
-        texts.append(
-            f'{{"record_reference_id":{"null" if reference is None else json_text(reference)},'
-            f'"session_reference_id":{"null" if session is None else json_text(session)},'
-            f'"start_time":"{instant_texts[max(r.start_us, start_us)]}",'
-            f'"end_time":"{instant_texts[min(r.end_us, end_us)]}",'
-            f'"energy_wh":{watt_hours_text(r.energy_between_uwh(start_us, end_us))},'
-            f'"submitted_at":"{instant_texts[r.submitted_ms * 1000]}"}}'
-        )
-    return ",".join(texts)
-
-
 class IntervalMessage(msgspec.Struct, gc=False):
     """What pricing needs of a published interval; the records stay unread until a tariff boundary asks for them."""
 
     interval_id: str
     location_id: str
-    energy_flow_direction: str
-    tariff_direction: str
+    energy_flow_direction: EnergyFlow
+    tariff_direction: TariffDirection
     start_time: str
     end_time: str
     energy_wh: float
@@ -135,7 +155,7 @@ def message_energy_uwh(message: IntervalMessage, value: bytes) -> int:
     return parse_watt_hours_uwh(bytes(_decode_exact(value).energy_wh).decode())
 
 
-def message_parts(message: IntervalMessage, parse_us: Any) -> list[tuple[int, int, int]]:  # noqa: ANN401 - a callable
+def message_parts(message: IntervalMessage, parse_us: Callable[[str], int]) -> list[tuple[int, int, int]]:
     """Return (start_us, end_us, energy_uwh) of each record of a published interval."""
     raw = bytes(message.records)
     records = _decode_records(raw)
