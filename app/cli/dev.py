@@ -76,8 +76,9 @@ class Dev(NamedTuple):
 def dev_command(seconds: float | None, rate_per_s: float, fresh: bool) -> None:  # noqa: FBT001 - click passes it by name
     """Start a Kafka for this machine, demo data and a worker, and watch records being priced.
 
-    Kafka is the one that KAFKA_BOOTSTRAP_SERVERS names, else a real single-node Kafka run by Java 17 or newer (downloaded
-    once), else Docker. Ctrl-C ends everything; the data is kept in $XDG_STATE_HOME/meterstream for the next time.
+    Kafka is the one that KAFKA_BOOTSTRAP_SERVERS names, else a real single-node Kafka run by Java 17 or newer
+    (downloaded once), else Docker. Ctrl-C ends everything; the data is kept in $XDG_STATE_HOME/meterstream for the next
+    time.
 
     \b
     Example:
@@ -241,7 +242,8 @@ async def _show(dev: Dev, outputs: Any) -> None:
     """Show what the worker publishes."""
     rejected_topic = topic_names(dev.settings).rejected
     while True:
-        priced, rejected = [], []
+        priced: list[dict[str, Any]] = []
+        rejected: list[dict[str, Any]] = []
         for partition, records in (await outputs.getmany(timeout_ms=_POLL_MS)).items():
             values = [_decode(record.value) for record in records if record.value is not None]
             (rejected if partition.topic == rejected_topic else priced).extend(values)

@@ -21,6 +21,7 @@ from app.local.resolve import Progress
 
 _PRICED_SHOWN: Final = 14
 _REJECTED_SHOWN: Final = 5
+_LINES_EVERY_S: Final = 1.0
 _SUMMARY_EVERY_S: Final = 5.0
 _REFRESH_PER_S: Final = 4
 _RATE_WINDOW_S: Final = 5.0
@@ -70,10 +71,13 @@ class Screen(Protocol):
 
 
 class Lines:
-    """Plain lines: one for each batch of events, and the throughput every few seconds."""
+    """Plain lines: each second one for what was priced and one for what was rejected; now and then the throughput."""
 
     def __init__(self, counts: Counts) -> None:
         self._counts: Final = counts
+        self._priced: Final[list[dict[str, Any]]] = []
+        self._rejected: Final[list[dict[str, Any]]] = []
+        self._lines_due_s = time.monotonic()
         self._summary_due_s = time.monotonic() + _SUMMARY_EVERY_S
 
     def say(self, sentence: str) -> None:
@@ -81,16 +85,23 @@ class Lines:
         click.echo(sentence)
 
     def show(self, priced: list[dict[str, Any]], rejected: list[dict[str, Any]]) -> None:
-        """Print how many there are of each, and the newest one of them."""
-        if priced:
-            click.echo(f"priced {len(priced):>5}   {line_of(priced[-1])}")
-        if rejected:
-            click.echo(f"rejected {len(rejected):>3}   {_refusal(rejected[-1])}")
+        """Keep them until their line is due."""
+        self._priced.extend(priced)
+        self._rejected.extend(rejected)
 
     def tick(self) -> None:
-        """Print the throughput now and then."""
-        if time.monotonic() >= self._summary_due_s:
-            self._summary_due_s = time.monotonic() + _SUMMARY_EVERY_S
+        """Print how many there were and the newest of them, and the throughput, when it is time."""
+        now_s = time.monotonic()
+        if now_s >= self._lines_due_s and (self._priced or self._rejected):
+            self._lines_due_s = now_s + _LINES_EVERY_S
+            if self._priced:
+                click.echo(f"priced   {len(self._priced):>5}   {line_of(self._priced[-1])}")
+            if self._rejected:
+                click.echo(f"rejected {len(self._rejected):>5}   {_refusal(self._rejected[-1])}")
+            self._priced.clear()
+            self._rejected.clear()
+        if now_s >= self._summary_due_s:
+            self._summary_due_s = now_s + _SUMMARY_EVERY_S
             click.echo(_throughput(self._counts))
 
 

@@ -24,7 +24,6 @@ STOP_TIMEOUT_S: Final = 15.0
 _POLL_S: Final = 0.05
 _PROBE_TIMEOUT_S: Final = 1.0
 _START_ATTEMPTS: Final = 3
-_LARGEST_LOG_BYTES: Final = 32 << 20
 _PORT_TAKEN: Final = ("Address already in use", "BindException")
 
 
@@ -143,8 +142,6 @@ class LocalBroker:
                 raise BrokerError(message) from None
             self._lock = lock
         end_leftover(self._record)
-        if self.log_path.exists() and self.log_path.stat().st_size > _LARGEST_LOG_BYTES:
-            self.log_path.replace(self.log_path.with_name(self.log_path.name + ".old"))
 
     def _leave_folder(self) -> None:
         """Let another process use the folder."""

@@ -15,6 +15,7 @@ from app.local.launch import start_identity
 
 _LAUNCHER: Final = Path(__file__).with_name("launch.py")
 _POLL_S: Final = 0.02
+_LARGEST_LOG_BYTES: Final = 32 << 20
 _KILL_PATIENCE_S: Final = 10.0
 
 
@@ -38,6 +39,8 @@ class ChildProcess:
         end_leftover(record)
         for path in (record, log_path):
             path.parent.mkdir(parents=True, exist_ok=True)
+        if log_path.exists() and log_path.stat().st_size > _LARGEST_LOG_BYTES:
+            log_path.replace(log_path.with_name(log_path.name + ".old"))
         self.record: Final = record
         self.log_path: Final = log_path
         launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), str(record), "--"]
