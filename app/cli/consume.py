@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
@@ -18,13 +18,17 @@ _SILENCE_MAX_S: Final = 10.0
 
 
 @asynccontextmanager
-async def _consumer(settings: Settings, topic: str) -> AsyncIterator[tuple[Any, list[TopicPartition]]]:
+async def _consumer(
+    settings: Settings, topic: str, begin: Literal["earliest", "latest"]
+) -> AsyncIterator[tuple[Any, list[TopicPartition]]]:
     """Connect a consumer with all partitions of a topic. Raises `NoBrokerError`, and `InputError` without a topic."""
     await require_broker(settings.bootstrap_servers)
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.bootstrap_servers,
         isolation_level="read_committed",
         enable_auto_commit=False,
+        # Not by a seek: the consumer looks up this position by itself, and whichever of the two came later would hold.
+        auto_offset_reset=begin,
         max_partition_fetch_bytes=settings.fetch_max_bytes,
     )
     try:
@@ -46,8 +50,7 @@ async def _consumer(settings: Settings, topic: str) -> AsyncIterator[tuple[Any, 
 
 async def follow(settings: Settings, topic: str, *, from_start: bool) -> AsyncGenerator[Any, None]:
     """Yield records as they come, for ever; those that are there already only with ``from_start``."""
-    async with _consumer(settings, topic) as (consumer, partitions):
-        await (consumer.seek_to_beginning if from_start else consumer.seek_to_end)(*partitions)
+    async with _consumer(settings, topic, "earliest" if from_start else "latest") as (consumer, _):
         while True:
             for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
                 for record in records:
@@ -56,11 +59,10 @@ async def follow(settings: Settings, topic: str, *, from_start: bool) -> AsyncGe
 
 async def read_to_end(settings: Settings, topic: str) -> AsyncGenerator[Any, None]:
     """Yield the records that are in a topic now."""
-    async with _consumer(settings, topic) as (consumer, partitions):
+    async with _consumer(settings, topic, "earliest") as (consumer, partitions):
         ends = await consumer.end_offsets(partitions)
         begins = await consumer.beginning_offsets(partitions)
         waiting = {partition for partition in partitions if ends[partition] > begins[partition]}
-        await consumer.seek_to_beginning(*partitions)
         progress_at_s = time.monotonic()
         positions: dict[TopicPartition, int] = {}
         while waiting and time.monotonic() - progress_at_s < _SILENCE_MAX_S:

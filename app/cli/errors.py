@@ -21,6 +21,7 @@ _RETRY_EVERY_S: Final = 0.5
 _EXIT_CODE_OF: Final = {
     "BrokerUnreachableError": EXIT_UNREACHABLE,
     "KafkaConnectionError": EXIT_UNREACHABLE,
+    "BrokerError": EXIT_UNREACHABLE,
     "TopicMissingError": EXIT_BAD_INPUT,
     "KafkaError": EXIT_FAILED,
     "SettingsError": EXIT_BAD_INPUT,
