@@ -189,16 +189,17 @@ class Rates:
         cost_units, rest = divmod(units, self._cost_excess)
         if rest:
             cost_units = divide_half_even(units, self._cost_excess)
-            cost = money_text(cost_units)
+            cost = units_text(cost_units, MONEY_DECIMALS)
         units = charged_uwh * self._net_total
         net_units, rest = divmod(units, self._net_excess)
         if rest:
             net_units = divide_half_even(units, self._net_excess)
             line_net = self._net_text(charged_uwh * self._net_factors[0])
-            net = money_text(net_units)
+            net = units_text(net_units, MONEY_DECIMALS)
         else:
-            net = line_net = money_text(net_units)
-        return cost, net, money_text(cost_units * self._cost_lift - net_units), line_cost, line_net
+            net = line_net = units_text(net_units, MONEY_DECIMALS)
+        tax = units_text(cost_units * self._cost_lift - net_units, MONEY_DECIMALS)
+        return cost, net, tax, line_cost, line_net
 
     def _amounts_of_all(self, charged_uwh: int) -> Amounts:
         cost_units = divide_half_even(charged_uwh * self._cost_total, self._cost_excess) * self._cost_lift

@@ -361,14 +361,17 @@ def iter_documents(source: Path | str | bytes) -> Iterator[tuple[str, dict[str, 
 
 
 def _is_jsonl(text: str) -> bool:
-    """Tell JSONL by its first line, which is an object by itself while something follows it."""
+    """Tell JSONL: a first line that is an object by itself, or later lines that begin one as the first line does.
+
+    The latter holds for JSONL whose first line is at fault, so that its other lines are still read.
+    """
     first, _, rest = text.strip().partition("\n")
     if not rest.strip():
         return False
     try:
         return isinstance(json.loads(first), dict)
     except (json.JSONDecodeError, RecursionError):
-        return False
+        return first.startswith("{") and any(line.startswith("{") for line in rest.split("\n"))
 
 
 def _from_lines(text: str) -> list[tuple[str, Any]]:

@@ -69,6 +69,12 @@ def _positive(value: Decimal) -> Decimal:
     return value
 
 
+def _from_one(version: int) -> int:
+    if version < 1:
+        raise ValueError(f"{version} is not a version (expected 1 or more)")
+    return version
+
+
 def _repeated(names: Sequence[str], field: str) -> Iterator[_Problem]:
     """Yield a problem for each object whose name another one before it has."""
     seen: Counter[str] = Counter()
@@ -200,7 +206,7 @@ class _Rounding(Document):
 
 class _Tariff(Document):
     tariff_id: Identifier
-    version: Integer = Field(default=1, ge=1)
+    version: Annotated[Integer, AfterValidator(_from_one)] = 1
     direction: Direction
     currency: Currency
     timezone: Timezone

@@ -143,6 +143,7 @@ def test_the_keys_are_those_of_the_topics() -> None:
         (("direction",), "BOTH", "'BOTH' is not one of 'IMPORT', 'EXPORT' or 'LOCAL'"),
         (("version",), "1", "'1' is not an integer"),
         (("version",), True, "true is not an integer"),
+        (("version",), 0, "0 is not a version (expected 1 or more)"),
         (("prices_include_tax",), "no", "'no' is not what belongs here (expected true or false)"),
         (("holidays",), "2025-12-25", "'2025-12-25' is not what belongs here (expected a list)"),
         (("holidays", 0), "2025-02-30", "'2025-02-30' is not a date (YYYY-MM-DD)"),
@@ -337,6 +338,12 @@ def test_a_file_may_be_one_object_an_array_groups_or_lines(content: str, positio
     assert [position for position, _ in iter_documents(path)] == positions
     assert list(iter_documents(content.encode())) == list(iter_documents(path))
     assert [parse_document(document) for _, document in iter_documents(path)]
+
+
+def test_lines_after_a_first_line_at_fault_are_still_read() -> None:
+    with pytest.raises(DocumentError) as refused:
+        list(iter_documents(b'{"a":\n{"b":1}\n{"c":\n'))
+    assert [problem.partition(":")[0] for problem in refused.value.problems] == ["line 1", "line 3"]
 
 
 @pytest.mark.parametrize(
