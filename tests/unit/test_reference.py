@@ -222,3 +222,16 @@ def test_a_series_may_come_before_the_tariff_that_follows_it_and_the_location() 
     book.put_location(at("l", on("m")))
     assert book.put_tariff(market("m", "S")) == only("l")
     assert cost(book, "l") == "0.1"
+
+
+def test_a_change_that_nobody_saw_affects_all_that_its_document_reaches() -> None:
+    book = ReferenceBook()
+    book.put_tariff(market("m", "S"))
+    book.put_location(at("l", on("m", FEBRUARY)))
+    book.put_location(at("green", carbon_series_id="S"))
+    book.put_series(day("S", FEBRUARY, "0.1"))
+    assert book.affected_by("location", "l") == only("l")
+    assert book.affected_by("tariff", "m") == only("l", start_us=FEBRUARY)
+    points = only("l", "green", start_us=FEBRUARY, end_us=FEBRUARY + US_PER_HOUR)
+    assert book.affected_by("series", "S/2025-02-01") == points
+    assert book.affected_by("series", "S/2025-02-02") == NOTHING
