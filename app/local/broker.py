@@ -15,7 +15,7 @@ from typing import IO, Final, Self
 
 from app.local.errors import BrokerError
 from app.local.java import Java
-from app.local.probe import count_live_brokers
+from app.local.probe import live_cluster
 from app.local.processes import ChildProcess, end_leftover
 from app.local.server_properties import HOST, JVM_OPTIONS, server_properties
 
@@ -24,6 +24,7 @@ STOP_TIMEOUT_S: Final = 15.0
 _POLL_S: Final = 0.05
 _PROBE_TIMEOUT_S: Final = 1.0
 _START_ATTEMPTS: Final = 3
+_LINES_SHOWN: Final = 20
 _PORT_TAKEN: Final = ("Address already in use", "BindException")
 
 
@@ -164,12 +165,10 @@ class LocalBroker:
             self._launch()
             if self._await_ready():
                 return
-            tail = "" if self._child is None else self._child.log_tail()
-            if self._child is not None:
-                self._child.kill()
-            if pinned or attempt == _START_ATTEMPTS or not any(sign in tail for sign in _PORT_TAKEN):
-                message = f"Kafka did not start; the end of {self.log_path}:\n{tail}"
-                raise BrokerError(message)
+            said = "" if self._child is None else self._child.log_text()
+            self.kill()
+            if pinned or attempt == _START_ATTEMPTS or not any(sign in said for sign in _PORT_TAKEN):
+                raise BrokerError(f"Kafka did not start; from {self.log_path}:\n{_reason_in(said)}")
 
     def _choose_ports(self, *, remembered: bool) -> tuple[int, int]:
         """Return a port for clients and one for the controller, both free at this moment, and remember them."""
@@ -226,12 +225,25 @@ class LocalBroker:
         """Wait until the cluster counts its one broker as live; False when the process ends or time is up."""
         assert self._child is not None  # noqa: S101 - launched just before
         assert self._ports is not None  # noqa: S101 - chosen before that
+        cluster = self._cluster_id()
         deadline = time.monotonic() + READY_TIMEOUT_S
         while time.monotonic() < deadline and self._child.exit_code is None:
-            if count_live_brokers(HOST, self._ports[0], _PROBE_TIMEOUT_S) and self._child.exit_code is None:
+            if live_cluster(HOST, self._ports[0], _PROBE_TIMEOUT_S) == cluster:
                 return True
             time.sleep(_POLL_S)
         return False
+
+    def _cluster_id(self) -> str:
+        """Read the id that the storage was formatted with."""
+        text = (self.data_dir / "log" / "meta.properties").read_text(encoding="utf-8")
+        return next(line.removeprefix("cluster.id=") for line in text.splitlines() if line.startswith("cluster.id="))
+
+
+def _reason_in(log: str) -> str:
+    """Pick the lines of a failed start that say why: after the error come hundreds about the shutdown."""
+    lines = log.splitlines()
+    first = next((number for number, line in enumerate(lines) if " ERROR " in line or "Exception" in line), None)
+    return "\n".join(lines[-_LINES_SHOWN:] if first is None else lines[first : first + _LINES_SHOWN])
 
 
 def _bind(free: socket.socket, port: int) -> int:

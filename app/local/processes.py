@@ -60,12 +60,16 @@ class ChildProcess:
         """None while it runs, negative the signal that ended it."""
         return self._process.poll()
 
-    def log_tail(self, lines: int = 20) -> str:
-        """Return the last lines of what this run has written."""
+    def log_text(self) -> str:
+        """Return what this run has written."""
         with suppress(FileNotFoundError), self.log_path.open("rb") as log:
             log.seek(self.log_start)
-            return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
+            return log.read().decode(errors="replace")
         return ""
+
+    def log_tail(self, lines: int = 20) -> str:
+        """Return the last lines of what this run has written."""
+        return "\n".join(self.log_text().splitlines()[-lines:])
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, unless the process has ended."""

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,18 @@ from app.local.broker import LocalBroker
 from app.local.errors import BrokerError
 from app.local.java import Java
 from app.local.launch import start_identity
-from app.local.probe import count_live_brokers
+from app.local.probe import live_cluster
 
 pytestmark = pytest.mark.broker
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def neighbour(java: Java, kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
+    """Another local broker that is already there."""
+    with LocalBroker(tmp_path_factory.mktemp("neighbour"), java=java, jars=kafka_jars) as broker:
+        yield broker
 
 
 async def _create_topic(servers: str, topic: str) -> None:
@@ -75,7 +83,7 @@ def test_a_killed_broker_comes_back_on_its_port_with_its_data(own_broker: LocalB
     asyncio.run(_publish(servers, "kept", b"before the crash"))
 
     own_broker.kill()
-    assert count_live_brokers("127.0.0.1", int(servers.partition(":")[2]), 0.5) == 0
+    assert live_cluster("127.0.0.1", int(servers.partition(":")[2]), 0.5) is None
     own_broker.restart()
 
     assert own_broker.bootstrap_servers == servers
@@ -84,22 +92,43 @@ def test_a_killed_broker_comes_back_on_its_port_with_its_data(own_broker: LocalB
     assert asyncio.run(_read(servers, "kept", 2)) == [b"before the crash", b"after it"]
 
 
-def test_stopping_ends_the_process_and_frees_the_folder(java: Java, kafka_jars: Path, tmp_path: Path) -> None:
-    broker = LocalBroker(tmp_path, java=java, jars=kafka_jars)
-    broker.start()
-    pid = broker.pid
-    broker.stop()
+def test_a_port_that_another_kafka_has_is_left_to_it_and_stopping_ends_the_process(
+    neighbour: LocalBroker, java: Java, kafka_jars: Path, tmp_path: Path
+) -> None:
+    taken = int(neighbour.bootstrap_servers.partition(":")[2])
+    second = LocalBroker(tmp_path / "second", java=java, jars=kafka_jars, preferred_port=taken)
+    with second:
+        assert second.bootstrap_servers != neighbour.bootstrap_servers
+        pid = second.pid
     assert start_identity(pid) is None
-    assert not broker.is_running
+    assert not second.is_running
     with pytest.raises(BrokerError, match="does not run"):
-        _ = broker.pid
+        _ = second.pid
 
 
-def test_a_folder_in_use_is_refused(own_broker: LocalBroker, java: Java, kafka_jars: Path) -> None:
-    second = LocalBroker(own_broker.data_dir, java=java, jars=kafka_jars)
+def test_a_port_that_is_taken_after_it_was_chosen_is_given_up(
+    neighbour: LocalBroker, java: Java, kafka_jars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the choice and the start another Kafka may come; what answers there then is not ours."""
+    taken = int(neighbour.bootstrap_servers.partition(":")[2])
+    second = LocalBroker(tmp_path / "second", java=java, jars=kafka_jars)
+    choose = LocalBroker._choose_ports
+
+    def choose_late(broker: LocalBroker, *, remembered: bool) -> tuple[int, int]:
+        free = choose(broker, remembered=remembered)
+        return (taken, free[1]) if remembered else free
+
+    monkeypatch.setattr(LocalBroker, "_choose_ports", choose_late)
+    with second:
+        assert second.bootstrap_servers != neighbour.bootstrap_servers
+        assert neighbour.is_running
+
+
+def test_a_folder_in_use_is_refused(neighbour: LocalBroker, java: Java, kafka_jars: Path) -> None:
+    second = LocalBroker(neighbour.data_dir, java=java, jars=kafka_jars)
     with pytest.raises(BrokerError, match="another process is using the broker in"):
         second.start()
-    assert own_broker.is_running
+    assert neighbour.is_running
 
 
 def test_a_broker_that_dies_at_the_start_says_why(java: Java, kafka_jars: Path, tmp_path: Path) -> None:
