@@ -19,7 +19,7 @@ PINNED_JARS: Final = Path(__file__).with_name("kafka_jars.sha256")
 JGO_REQUIREMENT: Final = "jgo==3.2.0"
 _COPY_GOAL: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 _DOWNLOAD_TIMEOUT_S: Final = 900
-_TAIL_LINES: Final = 12
+_REASON_CHARACTERS: Final = 400
 
 Report = Callable[[int, int, str], None]
 """Told of progress: how many jars are there, how many there will be, and the name of the newest."""
@@ -163,9 +163,10 @@ def _download(
             waiting.discard(name)
             report(total - len(waiting), total, name)
     if any(not (folder / jar.file_name).is_file() for jar in missing):
-        problems = [line for line in lines if "ERROR" in line or "Error" in line] or lines
-        message = "the Kafka jars could not be downloaded:\n" + "\n".join(problems[-_TAIL_LINES:])
-        raise BrokerError(message)
+        reason = next((line for line in lines if "[ERROR]" in line), lines[-1] if lines else "no output")
+        raise BrokerError(
+            f"the Kafka jars could not be downloaded: {reason.removeprefix('[ERROR] ')[:_REASON_CHARACTERS]}"
+        )
 
 
 def _output_of(command: list[str], environ: Mapping[str, str], folder: Path) -> Iterator[str]:
