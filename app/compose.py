@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from app.domain.reference import ReferenceBook
 from app.settings import Settings, load_settings
 from app.streams.pipeline import Context, Pipeline
-from app.streams.sources import OfflineMessage
+from app.streams.sources import Log, OfflineMessage
 from app.streams.tables import MemoryStore, Tables
 from app.streams.validate import reading_of
 
@@ -57,7 +57,7 @@ class _OfflineSink:
     def __init__(self) -> None:
         self.outputs: dict[Output, list[tuple[bytes | None, bytes]]] = {}
 
-    def emit(  # noqa: PLR0913 - a Kafka message has so many parts
+    def emit(
         self,
         output: Output,
         key: bytes | None,
@@ -91,10 +91,11 @@ def price_offline(
         book.put_location(location)
     sink = _OfflineSink()
     pipeline = Pipeline(Context(0, 1, OFFLINE_TOPIC), Tables(MemoryStore()), book, sink)
-    pipeline.take_records(OfflineMessage(OFFLINE_TOPIC, 0, offset, 0, None, value) for offset, value in enumerate(records))
+    submitted = (OfflineMessage(offset, 0, None, value) for offset, value in enumerate(records))
+    pipeline.take_records(Log(OFFLINE_TOPIC, 0), submitted)
     pipeline.settle(0.0)
-    for key, value in sink.outputs.pop("intervals", []):
-        pipeline.take_intervals([OfflineMessage("meter.intervals", 0, 0, 0, key, value)])
+    intervals = (OfflineMessage(0, 0, key, value) for key, value in sink.outputs.pop("intervals", []))
+    pipeline.take_intervals(Log("meter.intervals", 0), intervals)
     return OfflineResult(
         priced=[value for _, value in sorted(sink.outputs.get("priced", []), key=_by_key)],
         rejected=[value for _, value in sink.outputs.get("rejected", [])],

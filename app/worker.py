@@ -68,7 +68,6 @@ def serve(app: MeterApp) -> int:
         worker.execute_from_commandline()
     except SystemExit as stop:
         return int(stop.code or 0)
-    return 0
 
 
 def _tune() -> None:
@@ -78,7 +77,7 @@ def _tune() -> None:
     gc.set_threshold(100_000, 20, 50)
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attribute
+def __getattr__(name: str) -> Any:
     """Build `app` when Faust's command line asks for it: importing this module starts nothing and reads no settings."""
     if name != "app":
         message = f"module {__name__!r} has no attribute {name!r}"

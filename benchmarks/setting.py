@@ -194,7 +194,7 @@ class Progress:
         await admin.start()
         await consumer.start()
         try:
-            while not await self._is_done(admin, consumer):
+            while not await self._is_done(admin, consumer):  # noqa: ASYNC110 - the broker cannot call back
                 await asyncio.sleep(poll_s)
         finally:
             await consumer.stop()

@@ -32,7 +32,9 @@ _PRICED_BYTES = 760
 async def bare_loop(settings: Settings, expected: int) -> float:
     """Read, decode, and write a message of the usual size for every second record; return the CPU seconds it took."""
     names = topic_names(settings)
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, max_partition_fetch_bytes=settings.fetch_max_bytes)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap_servers, max_partition_fetch_bytes=settings.fetch_max_bytes
+    )
     producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers, max_batch_size=1_048_576)
     await consumer.start()
     await producer.start()

@@ -28,10 +28,7 @@ def energy_uwh(value: float, units: Units, duration_us: int) -> int:
     everything else is computed with decimals.
     """
     scale = _ENERGY_UNITS_UWH.get(units)
-    if scale is not None:
-        estimate = value * scale
-    else:
-        estimate = value * (_POWER_UNITS_W[units] * duration_us) / 3600.0
+    estimate = value * (_POWER_UNITS_W[units] * duration_us) / 3600.0 if scale is None else value * scale
     if -_SAFE_UWH < estimate < _SAFE_UWH:
         nearest = round(estimate)
         if abs(estimate - nearest) < 0.5 - _TIE_MARGIN:

@@ -53,8 +53,13 @@ class Interval(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return total
 
     def is_complete(self) -> bool:
-        """Tell whether readings cover the whole interval."""
-        return self.covered_us() == self.end_us - self.start_us
+        """Tell whether readings cover the whole interval: they do not overlap, so they cover it when they leave no gap."""
+        at_us = self.start_us
+        for reading in self.readings:
+            if reading.start_us > at_us:
+                return False
+            at_us = max(at_us, reading.end_us)
+        return at_us >= self.end_us
 
     def parts(self) -> list[tuple[int, int, int]]:
         """Return (start_us, end_us, energy_uwh) of each reading, clipped to the interval."""
@@ -118,7 +123,9 @@ def place(reading: Reading, bounds: Bounds, existing: Interval | None) -> Placem
         return Placement(Verdict.ACCEPTED, (Interval(bounds[0], bounds[1], 1, True, (reading,)),))
     start_us, end_us = reading.start_us, reading.end_us
     for other in existing.readings:
-        if other.start_us < end_us and start_us < other.end_us or other.start_us == start_us and other.end_us == end_us:
+        if (other.start_us < end_us and start_us < other.end_us) or (
+            other.start_us == start_us and other.end_us == end_us
+        ):
             return place_across(reading, [(bounds, existing)])
     readings = existing.readings
     if readings and readings[-1].start_us <= start_us:
@@ -160,7 +167,7 @@ def place_across(reading: Reading, touched: Iterable[Touched]) -> Placement:
     changed = [
         _with(reading, replaced, bounds, interval)
         for bounds, interval in states
-        if bounds is not None or interval is not None and any(other in replaced for other in interval.readings)
+        if bounds is not None or (interval is not None and any(other in replaced for other in interval.readings))
     ]
     return Placement(Verdict.ACCEPTED, changed)
 
@@ -170,19 +177,18 @@ _REPLACES: Final = Placement(Verdict.ACCEPTED, _NOTHING)
 
 def _compare(new: Reading, old: Reading) -> Placement | None:
     """Return what a stored reading means for a new one: nothing (None), that it is replaced, or the final outcome."""
+    newer = new.submitted_after(old)
     if new.start_us == old.start_us and new.end_us == old.end_us:
         if new.says_the_same(old):
             return _DUPLICATE
-        return _REPLACES if new.submitted_after(old) else _SUPERSEDED
-    if not (old.start_us < new.end_us and new.start_us < old.end_us):
-        return None
-    if old.start_us == old.end_us or new.start_us == new.end_us:
+        return _REPLACES if newer else _SUPERSEDED
+    apart = new.end_us <= old.start_us or old.end_us <= new.start_us
+    if apart or old.start_us == old.end_us or new.start_us == new.end_us:
         return None  # An instant has no duration to be counted twice.
-    newer = new.submitted_after(old)
-    if new.start_us <= old.start_us and old.end_us <= new.end_us:
-        return _REPLACES if newer else _overlap(new, old)
-    if old.start_us <= new.start_us and new.end_us <= old.end_us:
-        return _overlap(new, old) if newer else _SUPERSEDED
+    if newer and new.start_us <= old.start_us and old.end_us <= new.end_us:
+        return _REPLACES
+    if not newer and old.start_us <= new.start_us and new.end_us <= old.end_us:
+        return _SUPERSEDED
     return _overlap(new, old)
 
 
@@ -201,7 +207,9 @@ def _remember(new: Reading, old: Reading, states: list[Touched]) -> Placement:
         old, source=new.source, offset=new.offset, record_num=new.record_num, submitted_ms=new.submitted_ms
     )
     changed = [
-        Interval(i.start_us, i.end_us, i.revision, i.held, tuple(kept if r is old or r == old else r for r in i.readings))
+        Interval(
+            i.start_us, i.end_us, i.revision, i.held, tuple(kept if r is old or r == old else r for r in i.readings)
+        )
         for _, i in states
         if i is not None
     ]
@@ -213,10 +221,8 @@ def _with(reading: Reading, replaced: list[Reading], bounds: Bounds | None, inte
     if interval is None:
         start_us, end_us = cast("Bounds", bounds)
         return Interval(start_us, end_us, 1, True, (reading,))
-    if bounds is None:
-        start_us, end_us, added = interval.start_us, interval.end_us, ()
-    else:
-        (start_us, end_us), added = bounds, (reading,)
+    start_us, end_us = bounds or (interval.start_us, interval.end_us)
+    added = () if bounds is None else (reading,)
     kept = [other for other in interval.readings if other not in replaced]
     revision = interval.revision
     if len(kept) != len(interval.readings):

@@ -6,7 +6,8 @@ from itertools import pairwise
 from typing import Final, Literal
 from weakref import WeakValueDictionary
 
-from app.domain.calendar import IntervalGrid, grid_for
+from app.domain.calendar import US_PER_DAY, IntervalGrid, grid_for
+from app.domain.instants import InstantError, parse_instant_us
 from app.domain.locations import Location, TariffLink, overlapping_links
 from app.domain.pricing import AmountMemory, Carbon, PricePlan, SeriesTable, Span, TariffPricer
 from app.domain.tariffs import Direction, SeriesDay, Tariff
@@ -157,14 +158,15 @@ class ReferenceBook:
             return Affected(frozenset({key}))
         if kind == "tariff":
             return _affected(self._linked(key))
-        day = self._days.get(key)
-        if day is None:
+        series_id, _, date = key.rpartition("/")
+        try:
+            start_us = parse_instant_us(f"{date}T00:00:00Z")
+        except InstantError:
             return NOTHING
-        points = _changed_points(None, day)
-        reached = set(self._locations_of_carbon.get(day.series_id, ()))
-        for tariff_id in self._tariffs_of_series.get(day.series_id, ()):
+        reached = set(self._locations_of_carbon.get(series_id, ()))
+        for tariff_id in self._tariffs_of_series.get(series_id, ()):
             reached.update(location_id for location_id, _ in self._linked(tariff_id))
-        return _affected((location_id, points) for location_id in reached)
+        return _affected((location_id, (start_us, start_us + US_PER_DAY)) for location_id in reached)
 
     def _build_plan(self, location_id: str, direction: Direction) -> PricePlan:
         location = self._locations.get(location_id)

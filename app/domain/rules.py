@@ -109,7 +109,9 @@ def implausible_power(claim: Claim) -> str | None:
 def too_old(claim: Claim) -> str | None:
     """What is older than the retention of intervals can no longer be compared with what was there."""
     if claim.oldest_us is not None and claim.end_us <= claim.oldest_us:
-        return f"end_time: {claim.record.end_time} is before {format_instant(claim.oldest_us)}, the oldest interval kept"
+        return (
+            f"end_time: {claim.record.end_time} is before {format_instant(claim.oldest_us)}, the oldest interval kept"
+        )
     return None
 
 

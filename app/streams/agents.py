@@ -7,14 +7,14 @@ import faust
 from faust.types import TP
 
 from app.domain.reference import ReferenceBook
-from app.settings import Settings
 from app.streams.chunks import ChunkTopic, ChunkTransport, Gate
+from app.streams.config import StreamConfig
 from app.streams.faust_tables import ShardTable
 from app.streams.recovery import ShardTableManager
 from app.streams.reference import ReferenceReader
 from app.streams.shard import ShardParts
 from app.streams.shards import Shards
-from app.streams.topics import topic_names
+from app.streams.topics import TopicNames
 
 _QUEUE_CHUNKS: Final = 16
 
@@ -22,10 +22,11 @@ _QUEUE_CHUNKS: Final = 16
 class MeterApp(faust.App):
     """Faust's application with the parts of meterstream that its services look for."""
 
-    settings: Settings
+    settings: StreamConfig
     gate: Gate
     shards: Shards
     reference: ReferenceReader
+    topic_names: TopicNames
     book: ReferenceBook
 
     logger = logging.getLogger("faust.app")
@@ -33,7 +34,7 @@ class MeterApp(faust.App):
     def _create_directories(self) -> None:
         self.settings.data_dir.mkdir(parents=True, exist_ok=True)
 
-    def _new_transport(self) -> Any:  # noqa: ANN401 - Faust's registry would return any
+    def _new_transport(self) -> Any:
         return ChunkTransport(self.conf.broker_consumer, self)
 
     async def on_first_start(self) -> None:
@@ -48,7 +49,7 @@ class MeterApp(faust.App):
         await super().on_stop()
 
 
-def build_app(settings: Settings, parts: ShardParts) -> MeterApp:
+def build_app(settings: StreamConfig, parts: ShardParts) -> MeterApp:
     """Return the application with its agents; nothing is started."""
     names = parts.names
     app = MeterApp(
@@ -93,12 +94,12 @@ def _declare(app: MeterApp) -> None:
     app.Table("intervals", changelog_topic=changelog, partitions=app.settings.partitions)
     app.Table("priced", changelog_topic=priced, partitions=app.settings.partitions)
 
-    async def bucket(stream: Any) -> None:  # noqa: ANN401 - Faust has no types
+    async def bucket(stream: Any) -> None:
         """Validate the records of each partition and put them into intervals."""
         async for event in stream.events():
             app.shards.deliver(TP(event.message.topic, event.message.partition), event.value)
 
-    async def cost(stream: Any) -> None:  # noqa: ANN401 - Faust has no types
+    async def cost(stream: Any) -> None:
         """Price the intervals of each partition."""
         async for event in stream.events():
             app.shards.deliver(TP(event.message.topic, event.message.partition), event.value)
@@ -106,6 +107,7 @@ def _declare(app: MeterApp) -> None:
     app.agent(records, name="bucket")(bucket)
     app.agent(intervals, name="cost")(cost)
 
-    @app.on_partitions_revoked.connect
-    async def close_shards(_app: Any, revoked: Any, **_: Any) -> None:  # noqa: ANN401, ARG001 - Faust's signature
+    async def close_shards(*_: Any, **__: Any) -> None:
         await app.shards.close()
+
+    app.on_partitions_revoked.connect(close_shards)

@@ -104,14 +104,25 @@ class Bucketer:
             others = [i for i in table.scan(text.prefix, *bounds) if i.start_us != reading.start_us]
             return [(bounds, table.get(text.interval_id(reading.start_us))), *((None, other) for other in others)]
         touched: list[Touched] = []
-        months: dict[int, Interval | None] = {}
+        months: dict[int, Interval] = {}
         for bounds in self._bounds_of(meter, reading.start_us, reading.end_us):
-            touched.append((bounds, table.get(text.interval_id(bounds[0]))))
-            if meter.has_months:
-                month_us, _ = meter.grid.calendar.month_bounds_us(bounds[0])
-                if month_us != bounds[0]:
-                    months[month_us] = table.get(text.interval_id(month_us))
-        return touched + [(None, month) for month in months.values() if month is not None]
+            month = self._month_around(meter, bounds[0])
+            if month is not None:
+                months[month.start_us] = month
+            if month is None or month.start_us != bounds[0]:
+                touched.append((bounds, table.get(text.interval_id(bounds[0]))))
+        if months and reading.start_us == reading.end_us:
+            # An instant takes no time from the month that is one interval; it is in there like any other.
+            return [((month.start_us, month.end_us), month) for month in months.values()]
+        return touched + [(None, month) for month in months.values()]
+
+    def _month_around(self, meter: Meter, at_us: int) -> Interval | None:
+        """Return the interval that is the whole local month around an instant, where there is one."""
+        if not meter.has_months:
+            return None
+        month_us, _ = meter.grid.calendar.month_bounds_us(at_us)
+        state = self._table.get(meter.text.interval_id(month_us))
+        return state if state is not None and state.end_us - state.start_us > meter.grid.interval_us else None
 
     @staticmethod
     def _bounds_of(meter: Meter, start_us: int, end_us: int) -> list[Bounds]:

@@ -9,7 +9,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from app.settings import Settings
+from app.streams.config import StreamConfig
 from app.streams.store import PartitionStore
 from app.streams.tables import Entry, interval_entries, priced_entry
 from app.streams.topics import TopicNames
@@ -24,13 +24,21 @@ _REPORT_EVERY_S: Final = 2.0
 class Owner(Protocol):
     """A partition whose producer has been initialised: nobody else writes to its changelogs any more."""
 
-    partition: int
-    store: PartitionStore
-    in_flight: Counter[str]
+    @property
+    def partition(self) -> int:
+        """Return its number."""
+
+    @property
+    def store(self) -> PartitionStore:
+        """Return its store, open."""
+
+    @property
+    def in_flight(self) -> Counter[str]:
+        """Return the count of each interval on its way to pricing, to be filled in."""
 
 
 async def catch_up(
-    settings: Settings, names: TopicNames, owners: Sequence[Owner], priced_to: Mapping[int, int | None]
+    settings: StreamConfig, names: TopicNames, owners: Sequence[Owner], priced_to: Mapping[int, int | None]
 ) -> int:
     """Apply the committed records that the stores do not have yet, and return how many there were.
 
@@ -104,7 +112,9 @@ async def _apply(
             log.info("recovering", applied=applied, of_about=total, seconds=round(now_s - began_s, 1))
     if applied:
         seconds = time.monotonic() - began_s
-        log.info("recovered", applied=applied, seconds=round(seconds, 2), per_second=round(applied / max(seconds, 1e-6)))
+        log.info(
+            "recovered", applied=applied, seconds=round(seconds, 2), per_second=round(applied / max(seconds, 1e-6))
+        )
     return applied
 
 

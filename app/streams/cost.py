@@ -1,7 +1,7 @@
 """Cost: a published interval becomes a priced record, when that says anything new."""
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 from app.domain.pricing import Status
 from app.domain.reference import ReferenceBook
@@ -63,7 +63,7 @@ class Pricer:
             instants[message.start_time],
             instants[message.end_time],
             message_energy_uwh(message, value),
-            _LazyParts(message),  # type: ignore[arg-type] - pricing only iterates over it
+            cast("list[tuple[int, int, int]]", _LazyParts(message)),  # pricing only iterates over it
             message.energy_flow_direction,
         )
         body = encode_body(value, price)

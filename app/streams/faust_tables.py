@@ -21,7 +21,7 @@ TableName = Literal["intervals", "priced"]
 _MARKS: Final[dict[str, bytes]] = {"intervals": INTERVAL_MARK, "priced": PRICED_MARK}
 
 
-class ShardStore(Store):
+class ShardStore(Store[str, Any]):
     """A read-only view of one table over all shards that are open in this worker."""
 
     logger = logging.getLogger("faust.stores")
@@ -33,7 +33,7 @@ class ShardStore(Store):
         self._partitions = partitions
         self._mark = _MARKS[self.table_name]
 
-    def __getitem__(self, interval_id: str) -> Any:  # noqa: ANN401 - a JSON object
+    def __getitem__(self, interval_id: str) -> Any:
         value = self._find(interval_id)
         if value is None:
             raise KeyError(interval_id)
@@ -66,7 +66,7 @@ class ShardStore(Store):
     def reset_state(self) -> None:
         """Do nothing: shards are thrown away and opened by themselves."""
 
-    def persisted_offset(self, tp: Any) -> int | None:  # noqa: ARG002
+    def persisted_offset(self, tp: Any) -> int | None:
         """Return nothing: Faust's recovery is not used."""
         return None
 
@@ -83,7 +83,7 @@ class ShardStore(Store):
         shard = self._shards.shard(partition_for(location_id, self._partitions))
         return None if shard is None else shard.store.get(self._mark + interval_id.encode())
 
-    def _public(self, interval_id: str, value: bytes) -> Any:  # noqa: ANN401 - a JSON object
+    def _public(self, interval_id: str, value: bytes) -> Any:
         """Return the public form of a stored value."""
         if self._mark == PRICED_MARK:
             return msgspec.json.decode(value)
@@ -95,7 +95,7 @@ class ShardStore(Store):
 _READ_ONLY: Final = "this table is written by the transactions of its partitions only"
 
 
-class ShardTable(Table):
+class ShardTable(Table[str, Any]):
     """A Faust table whose data are the shards'."""
 
     logger = logging.getLogger("faust.tables")

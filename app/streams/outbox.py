@@ -30,7 +30,7 @@ class Outbox:
         self._sent: list[tuple[_Target, int, asyncio.Future[Any]]] = []
         self.now_ms = 0
 
-    def emit(  # noqa: PLR0913 - a Kafka message has so many parts
+    def emit(
         self,
         output: Output,
         key: bytes | None,
@@ -76,7 +76,7 @@ class Outbox:
         for target, builder in builders.items():
             await self._send(target, builder)
 
-    async def _send(self, target: _Target, builder: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+    async def _send(self, target: _Target, builder: Any) -> None:
         builder.close()
         count = builder.record_count()
         future = await self._producer.send_batch(builder, target[0], partition=target[1])

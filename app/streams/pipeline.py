@@ -6,24 +6,24 @@ can contain stops it: a record whose handling raises is tried once more by itsel
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import structlog
 
 from app.domain.instants import format_instant
-from app.domain.intervals import Verdict
+from app.domain.intervals import Interval, Verdict
 from app.domain.partitioning import partition_for
 from app.domain.records import BATCH_LIMIT, MeterId, MeterRecord, Reading, Rejected
 from app.domain.reference import ReferenceBook
 from app.streams.bucket import Bucketer
 from app.streams.cost import Pricer
-from app.streams.sources import Origin, SourceMessage, origin_of
+from app.streams.sources import Log, Origin, SourceMessage, origin_of
 from app.streams.tables import Tables
 from app.streams.validate import Meter, Place, meter_id_of, reading_of
 from app.wire.record import batch_slices, decode_batch, decode_record, read_message
 from app.wire.rejected import Position, encode_rejected
 
-log = structlog.get_logger(__name__)
+events = structlog.get_logger(__name__)
 
 Output = Literal["intervals", "priced", "rejected", "records_by_location"]
 
@@ -43,7 +43,7 @@ Metric = Literal[
 class Sink(Protocol):
     """Where outputs go; all of them, the tables' changes and the position in the input are one transaction."""
 
-    def emit(  # noqa: PLR0913 - a Kafka message has so many parts
+    def emit(
         self,
         output: Output,
         key: bytes | None,
@@ -73,7 +73,7 @@ Stage = Callable[[MeterRecord, Meter, Place, int | None], Reading | Rejected]
 class Pipeline:
     """Decides every record of one partition once, and prices its intervals."""
 
-    def __init__(  # noqa: PLR0913 - the parts that a composition root puts together
+    def __init__(
         self,
         context: Context,
         tables: Tables,
@@ -94,7 +94,9 @@ class Pipeline:
         self._validate = validate
         self._pricer = Pricer(tables.priced, book)
         self._held_since_s: dict[str, float] = {}
-        self._in_flight: Counter[str] = Counter()
+        self._in_flight: dict[str, int] = {}
+        self._log = Log(context.records_topic, context.partition)
+        self._source = 2 * context.partition
         self._meters: dict[tuple[str, str | None, str | None, str | None], Meter] = {}
 
     def forget_locations(self, location_ids: Iterable[str]) -> None:
@@ -105,18 +107,20 @@ class Pipeline:
 
     # Records
 
-    def take_records(self, messages: Iterable[SourceMessage]) -> None:
+    def take_records(self, log: Log, messages: Iterable[SourceMessage]) -> None:
         """Decide the records of some messages of `meter.records` or `meter.records-by-location`."""
+        self._log = log
+        self._source = 2 * log.partition + (log.topic != self.context.records_topic)
         decide, slowly = self._decide, self._take_slowly
         for message in messages:
-            value = message.value
+            value: Any = message.value
             origin = origin_of(message) if message.headers else None
             try:
-                record = decode_record(value)  # type: ignore[arg-type] - None raises like anything that is no record
+                record = decode_record(value)  # None raises like anything that is no record
             except Exception:  # noqa: BLE001 - whatever is wrong, the slow path finds out and says so
                 slowly(message, value, origin)
             else:
-                decide(record, value, 0, message, origin)  # type: ignore[arg-type] - it was decoded
+                decide(record, value, 0, message, origin)
 
     def _take_slowly(self, message: SourceMessage, value: bytes | None, origin: Origin | None) -> None:
         """Decide a message that is not one good record: a batch, or something to refuse."""
@@ -151,8 +155,8 @@ class Pipeline:
         except Exception:  # noqa: BLE001 - the body must be total
             try:
                 self._decide_once(record, raw, record_num, message, origin)
-            except Exception as error:
-                log.exception("record_failed", partition=self.context.partition, offset=message.offset)
+            except Exception as error:  # noqa: BLE001
+                events.exception("record_failed", partition=self.context.partition, offset=message.offset)
                 self._reject(_internal(error), raw, record_num, message, origin)
 
     def _decide_once(
@@ -162,27 +166,26 @@ class Pipeline:
         meter = self._meters.get(fields)
         if meter is None:
             meter_id = meter_id_of(record)
-            if not isinstance(meter_id, MeterId):
+            if isinstance(meter_id, Rejected):
                 self._reject(meter_id, raw, record_num, message, origin)
                 return
             owner = partition_for(meter_id.location_id, self.context.partitions)
             if owner != self.context.partition:
-                self._forward(owner, meter_id, raw, record_num, message, origin)
+                self._forward(owner, record.location_id, raw, self._first_published(message, record_num, origin))
                 return
             meter = self.bucketer.meter(meter_id)
             if meter is not None:
                 self._meters[fields] = meter
         if meter is None:
-            sentence = f"location_id: {meter_id.location_id!r} is not known (expected a location in meter.locations)"
+            sentence = f"location_id: {record.location_id!r} is not known (expected a location in meter.locations)"
             self._reject(Rejected("unknown_location", sentence), raw, record_num, message, origin)
             return
         if origin is None:
-            own = message.topic == self.context.records_topic
-            place = (message.timestamp, 2 * message.partition + (not own), message.offset, record_num)
+            place = (message.timestamp, self._source, message.offset, record_num)
         else:
             at = origin.position
-            own = at.topic == self.context.records_topic
-            place = (at.timestamp_ms, 2 * at.partition + (not own), at.offset, origin.record_num)
+            source = 2 * at.partition + (at.topic != self.context.records_topic)
+            place = (at.timestamp_ms, source, at.offset, origin.record_num)
         reading = self._validate(record, meter, place, None)
         if not isinstance(reading, Reading):
             self._reject(reading, raw, record_num, message, origin)
@@ -194,19 +197,20 @@ class Pipeline:
         self.metrics["input"] += 1
         self.metrics[verdict.value] += 1
 
-    def _forward(  # noqa: PLR0913 - all that says where a record stood
-        self, owner: int, meter_id: MeterId, raw: bytes, record_num: int, message: SourceMessage, origin: Origin | None
-    ) -> None:
+    def _first_published(self, message: SourceMessage, record_num: int, origin: Origin | None) -> Origin:
+        """Return where a record was first published: where it was forwarded from, or where it stands."""
+        if origin is not None:
+            return origin
+        return Origin(Position(*self._log, message.offset, message.timestamp), record_num, message.key)
+
+    def _forward(self, owner: int, location_id: str, raw: bytes, origin: Origin) -> None:
         """Send a record to its location's own partition, with its place in the log, so that it is ordered by that."""
-        if origin is None:
-            position = Position(message.topic, message.partition, message.offset, message.timestamp)
-            origin = Origin(position, record_num, message.key)
         self._sink.emit(
             "records_by_location",
-            meter_id.location_id.encode(),
+            location_id.encode(),
             raw,
             partition=owner,
-            timestamp_ms=message.timestamp,
+            timestamp_ms=origin.position.timestamp_ms,
             headers=[origin.header()],
         )
         self.metrics["forwarded"] += 1
@@ -215,17 +219,14 @@ class Pipeline:
         self, rejected: Rejected, raw: bytes | None, record_num: int, message: SourceMessage, origin: Origin | None
     ) -> None:
         """Publish a refusal with the raw bytes and the place where the record was first published."""
-        if origin is None:
-            position, key = Position(message.topic, message.partition, message.offset, message.timestamp), message.key
-        else:
-            position, record_num, key = origin
-        self._sink.emit("rejected", key, encode_rejected(rejected, raw, record_num, position))
+        position, number, key = self._first_published(message, record_num, origin)
+        self._sink.emit("rejected", key, encode_rejected(rejected, raw, number, position))
         self.metrics["input"] += 1
         self.metrics["rejected"] += 1
 
     # Intervals and prices
 
-    def take_intervals(self, messages: Iterable[SourceMessage]) -> None:
+    def take_intervals(self, log: Log, messages: Iterable[SourceMessage]) -> None:
         """Price the messages of `meter.intervals`."""
         for message in messages:
             if message.value is None:
@@ -237,17 +238,17 @@ class Pipeline:
             except Exception:  # noqa: BLE001 - the body must be total
                 try:
                     self._price(message.value)
-                except Exception as error:
-                    log.exception("interval_failed", partition=self.context.partition, offset=message.offset)
-                    position = Position(message.topic, message.partition, message.offset, message.timestamp)
-                    self._sink.emit("rejected", message.key, encode_rejected(_internal(error), message.value, 0, position))
+                except Exception as error:  # noqa: BLE001
+                    events.exception("interval_failed", partition=self.context.partition, offset=message.offset)
+                    position = Position(*log, message.offset, message.timestamp)
+                    self._sink.emit(
+                        "rejected", message.key, encode_rejected(_internal(error), message.value, 0, position)
+                    )
 
     def _landed(self, interval_id: str) -> None:
-        left = self._in_flight.get(interval_id, 0) - 1
+        left = self._in_flight.pop(interval_id, 0) - 1
         if left > 0:
             self._in_flight[interval_id] = left
-        else:
-            self._in_flight.pop(interval_id, None)
 
     def _price(self, value: bytes) -> None:
         outcome = self._pricer.price(value)
@@ -259,7 +260,8 @@ class Pipeline:
 
     def expect(self, interval_ids: Iterable[str]) -> None:
         """Hear of intervals that were published before this pipeline began, and are still on their way to pricing."""
-        self._in_flight.update(interval_ids)
+        for interval_id in interval_ids:
+            self._in_flight[interval_id] = self._in_flight.get(interval_id, 0) + 1
 
     def interval_ids(self, location_id: str, start_us: int | None, end_us: int | None) -> list[str]:
         """Return the ids of a location's intervals that may overlap [start_us, end_us); None: without that end."""
@@ -302,12 +304,13 @@ class Pipeline:
         Called once, at the end of a transaction, however many records touched an interval in it.
         """
         held = self._held_since_s
+        at_once = self._emit_every_s == 0
         for interval_id, (interval, meter) in list(self.tables.changes.intervals.items()):
             if not interval.held:
                 continue
-            if self._emit_every_s == 0 or not interval.readings or interval.is_complete():
+            if at_once or interval.is_complete() or not interval.readings:
                 held.pop(interval_id, None)
-                self._publish(interval_id, meter)
+                self._publish(interval_id, interval, meter)
             else:
                 held.setdefault(interval_id, now_s)
         latest_s = now_s - self._emit_every_s
@@ -318,17 +321,15 @@ class Pipeline:
             del held[interval_id]
             location_id, device_id, flow, direction, _ = interval_id.split("|")
             meter_or_none = self.bucketer.meter(MeterId(location_id, device_id, flow, direction))  # type: ignore[arg-type]
-            if meter_or_none is not None:
-                self._publish(interval_id, meter_or_none)
+            interval_or_none = self.tables.interval(interval_id)
+            if meter_or_none is not None and interval_or_none is not None and interval_or_none.held:
+                self._publish(interval_id, interval_or_none, meter_or_none)
 
-    def _publish(self, interval_id: str, meter: Meter) -> None:
+    def _publish(self, interval_id: str, interval: Interval, meter: Meter) -> None:
         """Publish an interval's state, and note that it has been."""
-        interval = self.tables.interval(interval_id)
-        if interval is None or not interval.held:
-            return
         self._sink.emit("intervals", interval_id.encode(), meter.text.encode(interval))
         self.tables.put_interval(interval_id, interval.published(), meter)
-        self._in_flight[interval_id] += 1
+        self._in_flight[interval_id] = self._in_flight.get(interval_id, 0) + 1
         self.metrics["intervals"] += 1
 
 

@@ -24,7 +24,8 @@ class ShardRecovery(Recovery):
     @Service.task
     async def _restart_recovery(self) -> None:
         while not self.should_stop:
-            if await self.wait_for_stopped(self.signal_recovery_start):
+            signal: Any = self.signal_recovery_start
+            if await self.wait_for_stopped(signal):
                 return
             self.signal_recovery_start.clear()
             generation_id = self._generation_id

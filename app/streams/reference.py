@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from app.domain.reference import NOTHING, Affected, ReferenceBook
-from app.settings import Settings
+from app.streams.config import StreamConfig
 from app.streams.topics import TopicNames
 from app.wire.documents import DocumentError
 from app.wire.location import parse_location
@@ -37,15 +37,23 @@ class Known(NamedTuple):
     kind: Kind
 
 
+class Change(NamedTuple):
+    """What a batch of documents means: the intervals to price again, the locations to look up again, how far it was read."""
+
+    affected: list[Affected]
+    location_ids: list[str]
+    positions: Positions
+
+
 class ReferenceReader:
     """Keeps a book up to date with the reference topics."""
 
     def __init__(
         self,
-        settings: Settings,
+        settings: StreamConfig,
         names: TopicNames,
         book: ReferenceBook,
-        on_change: Callable[[list[Affected], Positions], None],
+        on_change: Callable[[Change], None],
     ) -> None:
         """Read nothing yet; `on_change` is told what each batch of changes affects, once the book has been read whole."""
         self._settings = settings
@@ -111,17 +119,19 @@ class ReferenceReader:
         while True:
             try:
                 fetched = await consumer.getmany(timeout_ms=self._settings.reference_poll_ms)
-                affected = self._apply(fetched)
                 if fetched:
-                    self._on_change(affected, self.positions)
+                    affected, location_ids = self._apply(fetched)
+                    self._on_change(Change(affected, location_ids, self.positions))
             except asyncio.CancelledError:
                 raise
             except Exception:
                 log.exception("reference_failed", action="try again")
                 await asyncio.sleep(self._settings.reference_poll_ms / 1000)
 
-    def _apply(self, fetched: dict[TopicPartition, list[Any]]) -> list[Affected]:
+    def _apply(self, fetched: dict[TopicPartition, list[Any]]) -> tuple[list[Affected], list[str]]:
+        """Put what was fetched into the book; return what it affects, and the locations whose documents came."""
         found = []
+        location_ids = []
         for tp, records in fetched.items():
             kind = self._kinds[tp.topic]
             for record in records:
@@ -129,11 +139,13 @@ class ReferenceReader:
                 affected = self._take(kind, key, record)
                 if affected != NOTHING:
                     found.append(affected)
+                if kind == "location":
+                    location_ids.append(key)
                 self._known[kind, key] = Known(tp.topic, tp.partition, record.offset, kind)
             self._positions[tp.topic][str(tp.partition)] = records[-1].offset + 1
-        return found
+        return found, location_ids
 
-    def _take(self, kind: Kind, key: str, record: Any) -> Affected:  # noqa: ANN401 - aiokafka has no types
+    def _take(self, kind: Kind, key: str, record: Any) -> Affected:
         """Put one document into the book, or take it out."""
         try:
             if record.value is None:

@@ -20,12 +20,13 @@ from aiokafka.structs import TopicPartition
 from faust.types import TP
 
 from app.domain.reference import Affected, ReferenceBook
-from app.settings import Settings
 from app.streams.chunks import Gate
+from app.streams.config import StreamConfig
 from app.streams.outbox import Outbox
 from app.streams.pipeline import Context, Pipeline, Stage
+from app.streams.sources import Log
 from app.streams.store import PartitionStore, StoreCache
-from app.streams.tables import Tables, changelog_entries, interval_entries, priced_entry
+from app.streams.tables import Changes, Entry, Tables, changelog_entries, interval_entries, priced_entry
 from app.streams.topics import TopicNames
 from app.streams.validate import reading_of
 
@@ -34,6 +35,9 @@ log = structlog.get_logger(__name__)
 META_KEY: Final = b"#meta"
 TRANSACTION_TIMEOUT_MS: Final = 15_000
 """How long an open transaction of a worker that vanished may hold up readers of committed records."""
+
+COMMIT_TIMEOUT_S: Final = 30.0
+"""After so long without an answer the transaction is given up, and the shard opened anew when a broker answers."""
 
 REPRICE_SLICE: Final = 200
 """How many intervals are priced again before waiting chunks have their turn."""
@@ -54,13 +58,14 @@ class Work(NamedTuple):
     """A change of reference documents that prices of this partition have to follow; `positions` is what is then done."""
 
     affected: tuple[Affected, ...]
+    location_ids: tuple[str, ...]
     positions: dict[str, dict[str, int]]
 
 
 class ShardParts(NamedTuple):
     """What the shards of a worker share."""
 
-    settings: Settings
+    settings: StreamConfig
     names: TopicNames
     book: ReferenceBook
     gate: Gate
@@ -171,8 +176,7 @@ class Shard:
 
     def follow(self, work: Work) -> None:
         """Price again what a change of the reference documents concerns."""
-        for affected in work.affected:
-            self.pipeline.forget_locations(affected.location_ids)
+        self.pipeline.forget_locations(work.location_ids)
         self._reprice.append(work)
         self._wake.set()
 
@@ -230,14 +234,15 @@ class Shard:
                 break
             await asyncio.sleep(_YIELD_S)
         self.pipeline.settle(time.monotonic())
-        await self._commit(positions)
+        # The client retries for ever when no broker answers; a shard that waits for it could not be closed.
+        await asyncio.wait_for(self._commit(positions), COMMIT_TIMEOUT_S)
 
     def _take_chunk(self, positions: dict[TP, int]) -> None:
         tp, records = self._inbox.popleft()
         if tp.topic == self._parts.names.intervals:
-            self.pipeline.take_intervals(records)
+            self.pipeline.take_intervals(Log(*tp), records)
         else:
-            self.pipeline.take_records(records)
+            self.pipeline.take_records(Log(*tp), records)
         positions[tp] = records[-1].offset + 1
         self._inbox_records -= len(records)
         if self._inbox_records < INBOX_RECORDS // 2:
@@ -270,7 +275,8 @@ class Shard:
         metrics = self.pipeline.metrics
         self._note_metrics(metrics)
         changelog = (names.intervals_changelog, self.partition)
-        for key, value in changelog_entries(changes):
+        logged = list(changelog_entries(changes))
+        for key, value in logged:
             outbox.append(changelog, key, value)
         meta = msgspec.json.encode(self.meta)
         outbox.append(changelog, META_KEY, meta)
@@ -282,7 +288,7 @@ class Shard:
         ends = await outbox.delivered()
         await self._producer.commit_transaction()
         changelogs = (changelog, (names.priced, self.partition))
-        self.store.write(_store_entries(changes, meta), {at[0]: ends[at] for at in changelogs if at in ends})
+        self.store.write(_store_entries(logged, changes, meta), {at[0]: ends[at] for at in changelogs if at in ends})
         self._tables.committed()
         self._transactions += 1
 
@@ -295,8 +301,9 @@ class Shard:
         metrics.clear()
 
 
-def _store_entries(changes: Any, meta: bytes) -> Iterator[tuple[bytes, bytes | None]]:  # noqa: ANN401
-    for key, value in changelog_entries(changes):
+def _store_entries(logged: list[tuple[bytes, bytes]], changes: Changes, meta: bytes) -> Iterator[Entry]:
+    """Yield what a committed transaction means for the store."""
+    for key, value in logged:
         yield from interval_entries(key, value)
     for interval_id, value in changes.priced.items():
         yield priced_entry(interval_id.encode(), value)

@@ -11,10 +11,9 @@ import structlog
 from aiokafka.errors import ProducerFenced
 from faust.types import TP
 
-from app.domain.reference import Affected
 from app.streams.changelog import catch_up
 from app.streams.chunks import Chunk
-from app.streams.reference import Positions, ReferenceReader
+from app.streams.reference import Change, ReferenceReader
 from app.streams.shard import Shard, ShardParts, Work
 from app.streams.store import StoreError
 
@@ -122,7 +121,7 @@ class Shards:
         missed = reference.since(shard.meta.reference)
         affected = [self._parts.book.affected_by(kind, key) for kind, key in missed]
         if missed:
-            shard.follow(Work(tuple(affected), positions))
+            shard.follow(Work(tuple(affected), (), positions))
 
     async def close(self) -> None:
         """Close all shards: the partitions are revoked, or the worker stops."""
@@ -179,7 +178,7 @@ class Shards:
                 delay_s = min(delay_s * 2, RETRY_MOST_S)
                 log.warning("reopen_failed", partition=shard.partition, reason=repr(error), again_in_s=delay_s)
                 await self._shards[shard.partition].close()
-                shard = self._shards[shard.partition]  # noqa: PLW2901 - the one that stands there now
+                shard = self._shards[shard.partition]
             else:
                 log.info("partition_reopened", partition=shard.partition)
                 break
@@ -195,11 +194,11 @@ class Shards:
             return
         shard.deliver(tp, chunk.records)
 
-    def on_reference_change(self, affected: list[Affected], positions: Positions) -> None:
-        """Let every shard price again what a change of the reference documents concerns."""
+    def on_reference_change(self, change: Change) -> None:
+        """Let every shard work with the changed documents, and price again what they concern."""
         for shard in self._shards.values():
             if shard.is_running:
-                shard.follow(Work(tuple(affected), positions))
+                shard.follow(Work(tuple(change.affected), tuple(change.location_ids), change.positions))
 
     # Numbers
 
@@ -226,7 +225,7 @@ class Shards:
             last_s = now_s
 
 
-def _exit_for_store(error: BaseException) -> Any:  # noqa: ANN401 - it does not return
+def _exit_for_store(error: BaseException) -> Any:
     """End the process at once: going on without a store would only look like work. A supervisor starts it again."""
     log.critical("store_failed", reason=str(error), action="the worker ends; nothing is lost, it is all in Kafka")
     os._exit(EXIT_STORE)

@@ -1,4 +1,4 @@
-"""What the stages need to know of a consumed message: the same names as aiokafka's ConsumerRecord, without Kafka."""
+"""What the stages need to know of a consumed message: the names of aiokafka's records, without Kafka."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -6,28 +6,45 @@ from typing import NamedTuple, Protocol
 from app.wire.rejected import Position
 
 
-class SourceMessage(Protocol):
-    """A message as it was consumed. `timestamp` is in ms since the Unix epoch."""
+class Log(NamedTuple):
+    """The topic and partition that messages were read from."""
 
     topic: str
     partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
+
+
+class SourceMessage(Protocol):
+    """A message as it was consumed. `timestamp` is in ms since the Unix epoch."""
+
+    @property
+    def offset(self) -> int:
+        """Return its place in the log."""
+
+    @property
+    def timestamp(self) -> int:
+        """Return when it was submitted."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Return its key."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Return its value; None is a tombstone."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """Return its headers."""
 
 
 class OfflineMessage(NamedTuple):
     """A message that never was in Kafka: a line of a file, with its number as its offset."""
 
-    topic: str
-    partition: int
     offset: int
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: Sequence[tuple[str, bytes]] = ()
 
 
 ORIGIN_HEADER = "meterstream-origin"

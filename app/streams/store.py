@@ -51,7 +51,9 @@ class PartitionStore:
             return Rdict(str(self._path), options=_options(self._cache))
         except Exception as error:
             if "lock" in str(error).lower():
-                message = f"{self._path} is in use by another process (each worker needs a METERSTREAM_DATA_DIR of its own)"
+                message = (
+                    f"{self._path} is in use by another process (each worker needs a METERSTREAM_DATA_DIR of its own)"
+                )
                 raise StoreError(message) from error
             log.warning("store_unusable", path=str(self._path), reason=str(error), action="rebuild from the changelog")
         shutil.rmtree(self._path, ignore_errors=True)
@@ -76,7 +78,7 @@ class PartitionStore:
 
     def items(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the entries with start <= key < stop, in order."""
-        entries: Iterable[tuple[bytes, bytes]] = self._db.items(from_key=start)
+        entries: Any = self._db.items(from_key=start)
         for key, value in entries:
             if key >= stop:
                 return

@@ -7,7 +7,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
-from app.settings import Settings
+from app.streams.config import StreamConfig
 
 _HOUR_MS: Final = 3_600_000
 _REJECTED_GROWTH: Final = 2
@@ -45,7 +45,7 @@ class TopicInfo(NamedTuple):
     config: Mapping[str, str]
 
 
-def topic_names(settings: Settings) -> TopicNames:
+def topic_names(settings: StreamConfig) -> TopicNames:
     """Return the names of the topics under a settings' prefix."""
     prefix = settings.topic_prefix
     return TopicNames(
@@ -61,7 +61,7 @@ def topic_names(settings: Settings) -> TopicNames:
     )
 
 
-def topic_configs(settings: Settings) -> dict[str, dict[str, str]]:
+def topic_configs(settings: StreamConfig) -> dict[str, dict[str, str]]:
     """Return the configuration of each topic by its name."""
     names = topic_names(settings)
     record_bytes = settings.max_record_bytes
@@ -93,7 +93,7 @@ def topic_configs(settings: Settings) -> dict[str, dict[str, str]]:
     }
 
 
-async def create_topics(settings: Settings) -> list[TopicResult]:
+async def create_topics(settings: StreamConfig) -> list[TopicResult]:
     """Create the topics that do not exist; those that do are compared, never changed."""
     configs = topic_configs(settings)
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
@@ -120,13 +120,15 @@ async def create_topics(settings: Settings) -> list[TopicResult]:
                     raise error(message)
                 created[name] = "exists" if code else "created"
         found = {info.name: info for info in await _describe(admin, [n for n in configs if n in existing])}
-        return [_compare(name, config, settings, found.get(name), created.get(name)) for name, config in configs.items()]
+        return [
+            _compare(name, config, settings, found.get(name), created.get(name)) for name, config in configs.items()
+        ]
     finally:
         await admin.close()
 
 
 def _compare(
-    name: str, config: Mapping[str, str], settings: Settings, found: TopicInfo | None, created: str | None
+    name: str, config: Mapping[str, str], settings: StreamConfig, found: TopicInfo | None, created: str | None
 ) -> TopicResult:
     if found is None:
         return TopicResult(name, "created" if created == "created" else "exists", "")
@@ -140,7 +142,7 @@ def _compare(
     return TopicResult(name, "differs" if differences else "exists", "; ".join(differences))
 
 
-async def list_topics(settings: Settings) -> list[TopicInfo]:
+async def list_topics(settings: StreamConfig) -> list[TopicInfo]:
     """Return those of the topics that exist, as they are on the broker."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
     await admin.start()
@@ -161,6 +163,8 @@ async def _describe(admin: AIOKafkaAdminClient, names: list[str]) -> list[TopicI
         for _, _, _, name, entries in response.resources:
             configs[name] = {entry[0]: entry[1] for entry in entries}
     return [
-        TopicInfo(name, len(topics[name]), len(topics[name][0]["replicas"]) if topics[name] else 0, configs.get(name, {}))
+        TopicInfo(
+            name, len(topics[name]), len(topics[name][0]["replicas"]) if topics[name] else 0, configs.get(name, {})
+        )
         for name in names
     ]

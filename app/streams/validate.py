@@ -81,12 +81,11 @@ def reading_of(record: MeterRecord, meter: Meter, place: Place, oldest_us: int |
         field = "end_time"
         end_us = instants[record.end_time]
     except InstantError as error:
-        code = "naive_timestamp" if error.reason == "naive" else "invalid_value"
-        return Rejected(code, f"{field}: {error}")
+        sentence = f"{field}: {error}"
+        return Rejected("naive_timestamp" if error.reason == "naive" else "invalid_value", sentence)
     if not EARLIEST_US <= start_us <= LATEST_US or not EARLIEST_US <= end_us <= LATEST_US:
         problem = instant_problem("start_time", start_us, record.start_time)
-        problem = problem or instant_problem("end_time", end_us, record.end_time)
-        return Rejected("invalid_value", problem or "")
+        return Rejected("invalid_value", problem or instant_problem("end_time", end_us, record.end_time) or "")
     duration_us = end_us - start_us
     value, confidence = record.value, record.confidence
     submitted_ms, source, offset, record_num = place

@@ -38,8 +38,6 @@ def decode_state(value: bytes) -> Interval:
     return _unpack(memoryview(value)[1:])
 
 
-
-
 class _InstantTexts(dict[int, str]):
     """Texts of instants by µs: thousands of meters share the same few."""
 

@@ -71,7 +71,7 @@ def _sentence(error: BaseException) -> str:
     return str(error)
 
 
-def _explain(value: Any) -> Rejected | None:  # noqa: ANN401 - any JSON value may arrive
+def _explain(value: Any) -> Rejected | None:
     """Return the first field that makes a JSON value no record."""
     if not isinstance(value, dict):
         return Rejected("malformed_json", f"the record is {_kind(value)} (expected a JSON object)")
@@ -106,7 +106,7 @@ _EXPECTED: Final[dict[str, str]] = {
 }
 
 
-def _fits(field: str, given: Any) -> bool:  # noqa: ANN401 - any JSON value may arrive
+def _fits(field: str, given: Any) -> bool:
     if field in _CHOICES:
         return given in _CHOICES[field]
     if field in _NUMBERS:
@@ -114,7 +114,7 @@ def _fits(field: str, given: Any) -> bool:  # noqa: ANN401 - any JSON value may 
     return isinstance(given, str)
 
 
-def _show(given: Any) -> str:  # noqa: ANN401 - any JSON value may arrive
+def _show(given: Any) -> str:
     try:
         text = msgspec.json.encode(given).decode()
     except (msgspec.MsgspecError, RecursionError, OverflowError, ValueError):
@@ -122,7 +122,7 @@ def _show(given: Any) -> str:  # noqa: ANN401 - any JSON value may arrive
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
-def _kind(given: Any) -> str:  # noqa: ANN401 - any JSON value may arrive
+def _kind(given: Any) -> str:
     match given:
         case None:
             return "null"

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 
+from app.domain.calendar import US_PER_DAY
 from app.domain.instants import US_PER_HOUR, parse_instant_us
 from app.domain.locations import Location, TariffLink
 from app.domain.reference import NOTHING, Affected, ReferenceBook
@@ -232,6 +233,9 @@ def test_a_change_that_nobody_saw_affects_all_that_its_document_reaches() -> Non
     book.put_series(day("S", FEBRUARY, "0.1"))
     assert book.affected_by("location", "l") == only("l")
     assert book.affected_by("tariff", "m") == only("l", start_us=FEBRUARY)
-    points = only("l", "green", start_us=FEBRUARY, end_us=FEBRUARY + US_PER_HOUR)
-    assert book.affected_by("series", "S/2025-02-01") == points
-    assert book.affected_by("series", "S/2025-02-02") == NOTHING
+    whole_day = only("l", "green", start_us=FEBRUARY, end_us=FEBRUARY + US_PER_DAY)
+    assert book.affected_by("series", "S/2025-02-01") == whole_day
+    book.remove_series_day("S/2025-02-01")
+    assert book.affected_by("series", "S/2025-02-01") == whole_day
+    assert book.affected_by("series", "other/2025-02-01") == NOTHING
+    assert book.affected_by("series", "no date") == NOTHING
