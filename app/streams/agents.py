@@ -4,6 +4,7 @@ import logging
 from typing import Any, Final
 
 import faust
+from faust.app.base import BootStrategy
 from faust.types import TP
 
 from app.domain.reference import ReferenceBook
@@ -19,6 +20,12 @@ from app.streams.topics import TopicNames
 _QUEUE_CHUNKS: Final = 16
 
 
+class _NoWeb(BootStrategy):
+    """Faust's start without its web server, whatever its command line says: its pages have no authentication."""
+
+    enable_web = False
+
+
 class MeterApp(faust.App):
     """Faust's application with the parts of meterstream that its services look for."""
 
@@ -30,6 +37,7 @@ class MeterApp(faust.App):
     book: ReferenceBook
 
     logger = logging.getLogger("faust.app")
+    BootStrategy = _NoWeb
 
     def _create_directories(self) -> None:
         self.settings.data_dir.mkdir(parents=True, exist_ok=True)
