@@ -10,7 +10,7 @@ why.md            given, when, then
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -23,12 +23,10 @@ import pytest
 
 from app.compose import OfflineResult, price_offline
 from app.domain.reference import ReferenceBook
-from app.streams.pipeline import Context, Output, Pipeline
-from app.streams.sources import OfflineMessage
-from app.streams.tables import MemoryStore, Tables
 from app.wire.location import parse_location
 from app.wire.series import parse_series
 from app.wire.tariff import parse_tariff
+from tests.simulation import SimulatedPartition, message
 
 HERE = Path(__file__).parent
 
@@ -128,37 +126,22 @@ def test_without_tariffs_intervals_are_pending() -> None:
     assert {(one["status"], one["reason"], one["cost"]) for one in before} == {("pending", "no_tariff", None)}
 
 
-class LatestOf:
-    """A sink that keeps what a compacted topic would: the last value of each key."""
-
-    def __init__(self) -> None:
-        self.latest: dict[Output, dict[bytes | None, bytes]] = {"intervals": {}, "priced": {}, "rejected": {}}
-
-    def emit(self, output: Output, key: bytes | None, value: bytes, **_: Any) -> None:
-        self.latest[output][key] = value
-
-
 def told_in_chunks(story: str, chunk: int, emit_every_s: float) -> list[bytes]:
     """Price a story with a transaction every `chunk` messages, a second each, and return the last price of each id."""
-    book, sink = ReferenceBook(), LatestOf()
-    put: list[tuple[str, Callable[[Json], Any]]] = [
-        ("tariffs.json", lambda one: book.put_tariff(parse_tariff(one))),
-        ("series.json", lambda one: book.put_series(parse_series(one))),
-        ("locations.json", lambda one: book.put_location(parse_location(one))),
-    ]
-    for name, take in put:
-        for document in documents(story, name):
-            take(document)
-    pipeline = Pipeline(Context(0, 1, "meter.records"), Tables(MemoryStore()), book, sink, emit_every_s=emit_every_s)
-    records = lines(story, "records.jsonl")
-    for start in range(0, len(records), chunk):
-        part = enumerate(records[start : start + chunk], start)
-        pipeline.take_records(OfflineMessage("meter.records", 0, offset, 0, None, value) for offset, value in part)
-        pipeline.settle(float(start))
-    pipeline.settle(len(records) + emit_every_s)
-    for key, value in sink.latest["intervals"].items():
-        pipeline.take_intervals([OfflineMessage("meter.intervals", 0, 0, 0, key, value)])
-    return [value for _, value in sorted(sink.latest["priced"].items())]
+    book = ReferenceBook()
+    for document in documents(story, "tariffs.json"):
+        book.put_tariff(parse_tariff(document))
+    for document in documents(story, "series.json"):
+        book.put_series(parse_series(document))
+    for document in documents(story, "locations.json"):
+        book.put_location(parse_location(document))
+    log = [message(value, at) for at, value in enumerate(lines(story, "records.jsonl"))]
+    partition = SimulatedPartition(log, book, emit_every_s=emit_every_s)
+    while partition.records_to < len(log):
+        partition.take(chunk, chunk)
+        partition.commit()
+    partition.finish()
+    return [value for _, value in sorted(dict(partition.priced).items())]
 
 
 @stories
