@@ -64,6 +64,8 @@ def _run(state_home: Path, *arguments: str) -> Iterator[Run]:
     finally:
         run.process.kill()
         run.process.wait()
+        assert run.process.stdout is not None
+        run.process.stdout.close()
 
 
 def _still_running(children: list[tuple[int, str]]) -> list[int]:
