@@ -233,9 +233,16 @@ class Shard:
             if time.monotonic() >= not_after_s:
                 break
             await asyncio.sleep(_YIELD_S)
-        self.pipeline.settle(time.monotonic())
+        worked_s = time.monotonic()
+        self.pipeline.settle(worked_s)
         # The client retries for ever when no broker answers; a shard that waits for it could not be closed.
         await asyncio.wait_for(self._commit(positions), COMMIT_TIMEOUT_S)
+        log.debug(
+            "transaction",
+            partition=self.partition,
+            work_ms=round((worked_s - began_s) * 1000, 1),
+            commit_ms=round((time.monotonic() - worked_s) * 1000, 1),
+        )
 
     def _take_chunk(self, positions: dict[TP, int]) -> None:
         tp, records = self._inbox.popleft()
@@ -280,7 +287,6 @@ class Shard:
             outbox.append(changelog, key, value)
         meta = msgspec.json.encode(self.meta)
         outbox.append(changelog, META_KEY, meta)
-        self._committed_at_s = time.monotonic()
         await outbox.send_all()
         if positions:
             offsets = {TopicPartition(*tp): offset for tp, offset in positions.items()}
@@ -291,6 +297,7 @@ class Shard:
         self.store.write(_store_entries(logged, changes, meta), {at[0]: ends[at] for at in changelogs if at in ends})
         self._tables.committed()
         self._transactions += 1
+        self._committed_at_s = time.monotonic()
 
     def _note_metrics(self, metrics: Counter[Any]) -> None:
         """Add what this transaction decided to the partition's totals, which are committed with it."""
