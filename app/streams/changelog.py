@@ -11,7 +11,7 @@ from aiokafka.structs import TopicPartition
 
 from app.streams.config import StreamConfig
 from app.streams.store import PartitionStore
-from app.streams.tables import Entry, interval_entries, priced_entry
+from app.streams.tables import META_KEY, Entry, decode_meta, interval_entries, priced_entry
 from app.streams.topics import TopicNames
 
 log = structlog.get_logger(__name__)
@@ -98,6 +98,13 @@ async def _apply(
     reported_s = began_s
     while behind:
         fetched = await consumer.getmany(*behind, timeout_ms=_POLL_MS)
+        for partition in _of_another_lineage(names, stores, fetched):
+            log.warning("store_of_other_topics", partition=partition, action="rebuild from the changelog")
+            again = [tp for tp in stores if tp.partition == partition]
+            stores[again[0]].wipe()
+            await consumer.seek_to_beginning(*again)
+            behind.update(again)
+            fetched = {tp: records for tp, records in fetched.items() if tp.partition != partition}
         for tp, records in fetched.items():
             entries = _entries(tp.topic == names.priced, records)
             stores[tp].write(entries, {tp.topic: records[-1].offset + 1})
@@ -116,6 +123,21 @@ async def _apply(
             "recovered", applied=applied, seconds=round(seconds, 2), per_second=round(applied / max(seconds, 1e-6))
         )
     return applied
+
+
+def _of_another_lineage(
+    names: TopicNames, stores: dict[TopicPartition, PartitionStore], fetched: dict[TopicPartition, list[Any]]
+) -> set[int]:
+    """Return the partitions whose store was made from topics that have been deleted and created again since."""
+    found = set()
+    for tp, records in fetched.items():
+        kept = stores[tp].get(META_KEY)
+        if tp.topic != names.intervals_changelog or kept is None:
+            continue
+        lineage = decode_meta(kept).lineage
+        if any(r.key == META_KEY and r.value is not None and decode_meta(r.value).lineage != lineage for r in records):
+            found.add(tp.partition)
+    return found
 
 
 def _entries(priced: bool, records: list[Any]) -> Iterator[Entry]:  # noqa: FBT001 - which of the two changelogs it is

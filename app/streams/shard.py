@@ -8,6 +8,7 @@ goes wrong before it, the shard is thrown away with all that it had in memory, a
 import asyncio
 import contextlib
 import time
+import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,13 +27,22 @@ from app.streams.outbox import Outbox
 from app.streams.pipeline import Context, Pipeline, Stage
 from app.streams.sources import Log
 from app.streams.store import PartitionStore, StoreCache
-from app.streams.tables import Changes, Entry, Tables, changelog_entries, interval_entries, priced_entry
+from app.streams.tables import (
+    META_KEY,
+    Changes,
+    Entry,
+    Meta,
+    Tables,
+    changelog_entries,
+    decode_meta,
+    interval_entries,
+    priced_entry,
+)
 from app.streams.topics import TopicNames
 from app.streams.validate import reading_of
 
 log = structlog.get_logger(__name__)
 
-META_KEY: Final = b"#meta"
 TRANSACTION_TIMEOUT_MS: Final = 15_000
 """How long an open transaction of a worker that vanished may hold up readers of committed records."""
 
@@ -45,13 +55,6 @@ REPRICE_SLICE: Final = 200
 INBOX_RECORDS: Final = 10_000
 _CLOSE_TIMEOUT_S: Final = 5.0
 _YIELD_S: Final = 0
-
-
-class Meta(msgspec.Struct):
-    """What a partition remembers beside its tables: totals, and the reference documents its prices correspond to."""
-
-    metrics: dict[str, int] = {}
-    reference: dict[str, dict[str, int]] = {}
 
 
 class Work(NamedTuple):
@@ -105,7 +108,7 @@ class Shard:
         self._task: asyncio.Task[None] | None = None
         self._committed_at_s = 0.0
         self._transactions = 0
-        self.meta = Meta()
+        self.meta = Meta(lineage="")
         self.recent: Counter[str] = Counter()
 
     # Opening and closing
@@ -116,14 +119,15 @@ class Shard:
 
     def open(self, data_dir: Path) -> None:
         """Open the local store."""
-        self.store = PartitionStore(data_dir / f"partition-{self.partition}", self._parts.cache)
+        names = self._parts.names
+        identity = f"{names.intervals_changelog} {names.priced}"
+        self.store = PartitionStore(data_dir / f"partition-{self.partition}", self._parts.cache, identity)
 
     def start(self) -> None:
         """Begin to work on what is delivered. The store is complete, and `in_flight` says what pricing has yet to see."""
         settings, names = self._parts.settings, self._parts.names
         value = self.store.get(META_KEY)
-        if value is not None:
-            self.meta = msgspec.json.decode(value, type=Meta)
+        self.meta = Meta(lineage=uuid.uuid4().hex) if value is None else decode_meta(value)
         self._tables = Tables(self.store)
         self._outbox = Outbox(self._producer, names, self.partition)
         self.pipeline = Pipeline(

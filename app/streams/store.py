@@ -1,7 +1,7 @@
 """The local store of one partition: RocksDB, one database for both tables, so that a transaction's changes are one write.
 
 It is a copy: everything in it can be read again from the changelog topics, and the changelog positions that it corresponds to
-are written together with the changes. A store that cannot be opened, or that is ahead of its changelog, is thrown away.
+are written together with the changes. A store that cannot be opened, or that belongs to other topics, is thrown away.
 """
 
 import shutil
@@ -18,7 +18,7 @@ _POSITION_MARK: Final = b"@"
 _MEMTABLE_BYTES: Final = 16 * 1024 * 1024
 _MEMTABLES: Final = 2
 _BLOOM_BITS: Final = 10
-_FORMAT: Final = b"1"
+_FORMAT: Final = "1"
 _FORMAT_KEY: Final = b"#format"
 
 
@@ -37,18 +37,23 @@ class StoreCache:
 class PartitionStore:
     """A sorted map of bytes on disk, with the changelog positions that it corresponds to."""
 
-    def __init__(self, path: Path, cache: StoreCache) -> None:
-        """Open the store, or begin an empty one where there is none that can be used."""
+    def __init__(self, path: Path, cache: StoreCache, identity: str) -> None:
+        """Open the store of the topics that `identity` names, or begin an empty one where there is none that can be used.
+
+        Raises:
+            StoreError: another process has it, or the disk does not take it.
+
+        """
         self._path = path
         self._cache = cache
+        self._format = f"{_FORMAT}\n{identity}".encode()
         self._db = self._open()
-        if self._db.get(_FORMAT_KEY) != _FORMAT:
+        if self._db.get(_FORMAT_KEY) != self._format:
             self.wipe()
 
     def _open(self) -> Rdict:
-        self._path.mkdir(parents=True, exist_ok=True)
         try:
-            return Rdict(str(self._path), options=_options(self._cache))
+            return self._open_or_create()
         except Exception as error:
             if "lock" in str(error).lower():
                 message = (
@@ -56,16 +61,29 @@ class PartitionStore:
                 )
                 raise StoreError(message) from error
             log.warning("store_unusable", path=str(self._path), reason=str(error), action="rebuild from the changelog")
-        shutil.rmtree(self._path, ignore_errors=True)
+        self._remove()
+        try:
+            return self._open_or_create()
+        except Exception as error:
+            message = f"{self._path} cannot be opened: {error}"
+            raise StoreError(message) from error
+
+    def _open_or_create(self) -> Rdict:
         self._path.mkdir(parents=True, exist_ok=True)
         return Rdict(str(self._path), options=_options(self._cache))
+
+    def _remove(self) -> None:
+        if self._path.is_dir():
+            shutil.rmtree(self._path, ignore_errors=True)
+        else:
+            self._path.unlink(missing_ok=True)
 
     def wipe(self) -> None:
         """Begin empty."""
         self._db.close()
-        shutil.rmtree(self._path, ignore_errors=True)
+        self._remove()
         self._db = self._open()
-        self._db[_FORMAT_KEY] = _FORMAT
+        self._db[_FORMAT_KEY] = self._format
 
     def close(self) -> None:
         """Close the database; this object is of no use afterwards."""

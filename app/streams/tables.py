@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final, Protocol
 
+import msgspec
+
 from app.domain.intervals import Interval
 from app.streams.validate import Meter
 from app.wire.interval import HELD, decode_state, encode_state, instant_texts
@@ -17,6 +19,9 @@ PRICED_MARK: Final = b"p"
 GRID_MARK: Final = b"g"
 HELD_MARK: Final = b"h"
 """First bytes of the store's keys: intervals, priced records, a meter's grid, intervals that wait to be published."""
+
+META_KEY: Final = b"#meta"
+"""Key of what a partition remembers beside its tables, in the store and in the changelog of intervals."""
 
 _LIVE_LIMIT: Final = 20_000
 
@@ -32,6 +37,21 @@ class Store(Protocol):
 
     def last_before(self, key: bytes, start: bytes) -> bytes | None:
         """Return the greatest key in [start, key), or None."""
+
+
+class Meta(msgspec.Struct):
+    """What a partition remembers beside its tables.
+
+    `lineage` was drawn when the partition was first owned: a store with another one belongs to topics that were deleted and
+    created again. `metrics` are totals since then; `reference` tells to which reference documents the prices correspond.
+    """
+
+    lineage: str
+    metrics: dict[str, int] = {}
+    reference: dict[str, dict[str, int]] = {}
+
+
+decode_meta: Final = msgspec.json.Decoder(Meta).decode
 
 
 class Changes:
