@@ -1,0 +1,103 @@
+"""A load that has everything in it: in order, late, twice, corrected, misplaced, in batches, and wrong."""
+
+import random
+import threading
+import time
+from typing import Final, Self
+
+from tests.harness import Json, Stream, flat_tariff, location, record
+
+QUARTERS: Final = 100
+_LATE: Final = 40
+"""Most records by which a late one comes later."""
+
+
+def load_documents(stream: Stream, locations: int) -> None:
+    """Load two tariffs and some locations; every tenth has quarter-hourly intervals, every eleventh no tariff."""
+    day = [
+        {"name": "day", "when": [{"start": "07:00", "end": "21:00"}], "tiers": [{"up_to_kwh": None, "rate": "0.31"}]}
+    ]
+    night = [{"name": "night", "when": [], "tiers": [{"up_to_kwh": None, "rate": "0.123456"}]}]
+    charges = [{"charge_id": "energy", "kind": "energy", "bands": day + night}]
+    stream.load(flat_tariff("flat"), flat_tariff("bands", charges=charges))
+    for number in range(locations):
+        tariff_id = None if number % 11 == 10 else "bands" if number % 3 else "flat"
+        stream.load(
+            location(f"loc_{number}", tariff_id, interval_minutes=15 if number % 10 == 9 else 30, max_power_kw="100")
+        )
+
+
+def load_messages(seed: int, locations: int, count: int) -> list[Json]:
+    """Return so many quarter-hourly records in the order of their publication; the same for the same seed."""
+    choose = random.Random(seed)  # noqa: S311 - chance, not secrets
+    messages: list[tuple[float, Json]] = []
+    for number in range(count):
+        quarter, at = divmod(number, locations)
+        kwh = choose.randrange(0, 20_000) / 1000
+        one = record(f"loc_{at}", 15 * quarter, 15, kwh, record_reference_id=f"MET{number}")
+        messages.append((number, one))
+        fate = choose.random()
+        later = number + choose.uniform(1, _LATE * locations / 10)
+        if fate < 0.05:
+            messages.append((later, one))  # the same again
+        elif fate < 0.10:
+            messages.append((later, one | {"value": choose.randrange(0, 20_000) / 1000}))  # a correction
+        elif fate < 0.15:
+            messages[-1] = (later, one)  # late
+        elif fate < 0.17:
+            messages.append((later, one | _fault(choose, one)))
+    return [one for _, one in sorted(messages, key=lambda each: each[0])][:count]
+
+
+def _fault(choose: random.Random, one: Json) -> Json:
+    """Return a change that makes a record wrong."""
+    return choose.choice(
+        [
+            {"value": -1},
+            {"value": 1e6},
+            {"units": "FURLONG"},
+            {"start_time": "yesterday"},
+            {"start_time": one["end_time"], "end_time": one["start_time"]},
+            {"location_id": "nobody"},
+            {"end_time": None},
+        ]
+    )
+
+
+class Feeder:
+    """Publishes messages at a pace, in a thread of its own. A context manager: leaving waits until all are published."""
+
+    def __init__(self, stream: Stream, messages: list[Json], per_second: float) -> None:
+        """Begin nothing yet."""
+        self._stream: Final = stream
+        self._messages: Final = messages
+        self._per_second: Final = per_second
+        self._thread: Final = threading.Thread(target=self._run)
+        self.error: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        """Begin to publish."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait until everything is published."""
+        self._thread.join()
+        if self.error is not None:
+            raise self.error
+
+    @property
+    def is_feeding(self) -> bool:
+        """Tell whether there is more to come."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        batch = max(1, int(self._per_second / 20))
+        began_s = time.monotonic()
+        try:
+            for at in range(0, len(self._messages), batch):
+                due_s = began_s + at / self._per_second
+                time.sleep(max(0.0, due_s - time.monotonic()))
+                self._stream.publish(*self._messages[at : at + batch])
+        except Exception as error:  # noqa: BLE001 - it is raised where the feeder is left
+            self.error = error

@@ -1,0 +1,69 @@
+"""Documents that changed while no worker ran are applied when one starts."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.harness import Stream, flat_tariff, location, record, series_day, series_tariff, sites
+
+pytestmark = pytest.mark.broker
+
+
+def test_documents_that_changed_while_no_worker_ran_are_applied(kafka: str, streams: Callable[..., Stream]) -> None:
+    stream = streams(kafka, partitions=2, emit_every_s=1)
+    same, dearer, moved, recut, late, market = sites(stream, 6)
+    stream.load(location(late.location_id, "arrives later"))
+    stream.load(
+        series_tariff("market", "AGILE"), series_day("AGILE", 0, ["0.10"]), location(market.location_id, "market")
+    )
+    for site in (same, dearer, moved, recut, late, market):
+        stream.publish(site.record(0, 60, 2.0))
+    worker = stream.worker()
+    stream.verify()
+    assert worker.terminate() == 0
+
+    stream.load(flat_tariff(dearer.tariff_id, "0.99", version=2))
+    stream.load(flat_tariff("another", "0.77"), location(moved.location_id, "another"))
+    stream.load(location(recut.location_id, recut.tariff_id, interval_minutes=60))
+    stream.load(flat_tariff("arrives later", "0.55"))
+    stream.load(series_day("AGILE", 0, ["0.10", "0.20"]))
+    worker = stream.worker()
+    assert dearer.await_priced(0, times=2)["cost"] == "1.0395"
+    assert moved.await_priced(0, times=2)["tariff_id"] == "another"
+    assert recut.await_priced(0, times=2)["energy_wh"] == 2000
+    assert recut.await_priced(30, times=2)["energy_wh"] == 0
+    assert late.await_priced(0, times=2)["status"] == "priced"
+    assert market.await_priced(30, times=2)["cost"] == "0.2"
+    stream.wait(lambda: len(stream.newest_priced()) == 12, "all prices")
+    same.settle()
+    assert [len(same.priced(minute)) for minute in (0, 30)] == [1, 1]
+    assert len(market.priced(0)) == 1
+
+    # What was applied is not applied again by the next worker, and a deletion is not missed.
+    assert worker.terminate() == 0
+    count = len(stream.seen(stream.names.priced))
+    stream.load_raw(stream.names.tariffs, dearer.tariff_id, None)
+    stream.worker()
+    assert dearer.await_priced(0, times=3)["reason"] == "no_tariff"
+    assert dearer.await_priced(30, times=3)["reason"] == "no_tariff"
+    same.settle()
+    assert len(stream.seen(stream.names.priced)) == count + 3
+    stream.check_sequences()
+
+
+def test_a_worker_killed_while_it_prices_again_finishes_after_its_restart(
+    kafka: str, streams: Callable[..., Stream]
+) -> None:
+    stream = streams(kafka, partitions=2, emit_every_s=1, transaction_max_ms=50, instance_id="one")
+    names = [f"loc_{number}" for number in range(20)]
+    stream.load(flat_tariff("flat"), *(location(name) for name in names))
+    stream.publish(*(record(name, 30 * number, 30, 1.0) for name in names for number in range(300)))
+    worker = stream.worker()
+    stream.verify(quiet_s=0.2)
+    for version in (2, 3):
+        stream.load(flat_tariff("flat", f"0.{version}", version=version))
+        count = len(stream.seen(stream.names.priced))
+        stream.wait(lambda before=count: len(stream.seen(stream.names.priced)) > before + 200, "some new prices")
+        worker.kill()
+        worker = stream.worker()
+    stream.verify()

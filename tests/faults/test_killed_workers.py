@@ -1,0 +1,39 @@
+"""Workers that are killed (SIGKILL) at random moments lose nothing and publish nothing twice."""
+
+import random
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.load import Feeder, load_documents, load_messages
+from tests.harness import Stream
+
+pytestmark = pytest.mark.broker
+
+LOCATIONS = 300
+RECORDS = 30_000
+KILLS = 5
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_kills_at_random_moments_lose_nothing_and_repeat_nothing(
+    kafka: str, streams: Callable[..., Stream], seed: int
+) -> None:
+    # Small chunks and short transactions: many moments at which a kill can hurt. Static membership: no wait for ghosts.
+    stream = streams(kafka, emit_every_s=1, chunk_max_records=300, transaction_max_ms=100, instance_id=f"one-{seed}")
+    load_documents(stream, LOCATIONS)
+    messages = load_messages(seed, LOCATIONS, RECORDS)
+    stream.publish(*messages[:10_000])
+    choose = random.Random(seed)  # noqa: S311 - chance, not secrets
+    with Feeder(stream, messages[10_000:], per_second=1500):
+        for kill in range(KILLS):
+            # The first is killed while it opens its partitions, the others at work.
+            worker = stream.worker(started=kill > 0)
+            if kill == 0:
+                worker.await_log("reference_read")
+            time.sleep(choose.uniform(0.0, 1.2))
+            worker.kill()
+    stream.worker()
+    stream.verify()
+    assert sum(len(worker.logged("partitions_opened")) for worker in stream.workers) >= KILLS

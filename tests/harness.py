@@ -1,0 +1,581 @@
+"""What the tests on a real Kafka share: topics of their own, workers as processes, readers of committed records, a checker.
+
+A `Stream` is one meterstream on a broker: its topics, a producer for records and documents, and a reader that gathers
+everything that is committed. `Stream.verify` compares what came out with what `price_offline` makes of the same input.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord, RecordMetadata, TopicPartition
+
+from app.compose import OfflineResult, price_offline
+from app.domain.locations import Location
+from app.domain.partitioning import partition_for
+from app.domain.tariffs import SeriesDay, Tariff
+from app.settings import load_settings
+from app.streams.topics import create_topics, topic_names
+from app.wire.reference import parse_document
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+BASE: Final = datetime(2025, 3, 1, tzinfo=UTC)
+"""Minute 0 of the records that tests make."""
+
+WAIT_S: Final = 40.0
+"""How long a test waits for what has to come. Long: the machine may be slow, and a pass does not wait."""
+
+T = TypeVar("T")
+
+DECIDED: Final = ("accepted", "rejected", "superseded", "duplicate")
+_STARTED: Final = "partitions_opened"
+
+Json = dict[str, Any]
+
+
+def instant(minute: float) -> str:
+    """Return the RFC 3339 text of so many minutes after `BASE`."""
+    return (BASE + timedelta(minutes=minute)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def record(location_id: str, minute: float, minutes: float, kwh: float, **fields: Any) -> Json:
+    """Return a meter record of some minutes, beginning at a minute after `BASE`."""
+    return {
+        "location_id": location_id,
+        "units": "KWH",
+        "value": kwh,
+        "start_time": instant(minute),
+        "end_time": instant(minute + minutes),
+        **fields,
+    }
+
+
+def flat_tariff(tariff_id: str, rate: str = "0.30", *, version: int = 1, **fields: Any) -> Json:
+    """Return an import tariff with one rate for all times, and 5 % tax on top."""
+    band = {"name": "all", "when": [], "tiers": [{"up_to_kwh": None, "rate": rate}]}
+    return {
+        "tariff_id": tariff_id,
+        "version": version,
+        "direction": "IMPORT",
+        "currency": "GBP",
+        "timezone": "Europe/London",
+        "taxes": [{"name": "VAT", "rate": "0.05"}],
+        "charges": [{"charge_id": "energy", "kind": "energy", "bands": [band]}],
+        **fields,
+    }
+
+
+def series_tariff(tariff_id: str, series_id: str) -> Json:
+    """Return an import tariff whose price is a series."""
+    market = {"series_id": series_id, "multiplier": "1", "adder": "0", "cap": None, "floor": None}
+    charges = [{"charge_id": "market", "kind": "energy", "series": market}]
+    return flat_tariff(tariff_id, taxes=[], charges=charges)
+
+
+def series_day(series_id: str, minute: float, prices: Iterable[str]) -> Json:
+    """Return half-hourly prices of one UTC date, the first of them at a minute after `BASE`."""
+    points = [
+        {"start_time": instant(minute + 30 * n), "end_time": instant(minute + 30 * n + 30), "value": price}
+        for n, price in enumerate(prices)
+    ]
+    return {"series_id": series_id, "kind": "price", "unit": "GBP/kWh", "points": points}
+
+
+def location(location_id: str, tariff_id: str | None = "flat", **fields: Any) -> Json:
+    """Return a location in London with one import tariff, for ever."""
+    links = [] if tariff_id is None else [{"direction": "IMPORT", "tariff_id": tariff_id}]
+    return {"location_id": location_id, "timezone": "Europe/London", "interval_minutes": 30, "tariffs": links, **fields}
+
+
+def encoded(value: Json | list[Json] | bytes | None) -> bytes | None:
+    """Return a message's bytes; bytes and None are taken as they are."""
+    return value if isinstance(value, bytes | None) else json.dumps(value).encode()
+
+
+class Worker:
+    """A worker as a process of its own. Only ever ends the process that it started."""
+
+    def __init__(self, command: list[str], environ: Mapping[str, str], log_path: Path) -> None:
+        """Start the process; its log goes to a file."""
+        self.log_path: Final = log_path
+        with log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=dict(environ), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit status, or None while it runs."""
+        return self._process.poll()
+
+    def log(self) -> list[Json]:
+        """Return what it has logged so far, as far as it is JSON."""
+        entries = []
+        for line in self.log_path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                entry = json.loads(line)
+                if isinstance(entry, dict):
+                    entries.append(entry)
+        return entries
+
+    def logged(self, event: str) -> list[Json]:
+        """Return the log entries of one event."""
+        return [entry for entry in self.log() if entry.get("event") == event]
+
+    def log_tail(self, lines: int = 25) -> str:
+        """Return the end of its log."""
+        return "\n".join(self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+    def await_log(self, event: str, times: int = 1, timeout_s: float = WAIT_S) -> list[Json]:
+        """Wait until it has logged an event so many times."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            found = self.logged(event)
+            if len(found) >= times:
+                return found
+            if self.exit_code is not None or time.monotonic() > deadline:
+                pytest.fail(f"{event} was not logged (exit {self.exit_code}):\n{self.log_tail()}")
+            time.sleep(0.02)
+
+    def await_started(self) -> Self:
+        """Wait until it has opened partitions."""
+        self.await_log(_STARTED)
+        return self
+
+    def terminate(self, timeout_s: float = 10.0) -> int:
+        """Ask it to stop (SIGTERM), and return its exit status."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"it did not end within {timeout_s:g} s of SIGTERM:\n{self.log_tail()}")
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL)."""
+        self._process.kill()
+        self._process.wait()
+
+    def suspend(self) -> None:
+        """Stop its clock (SIGSTOP), as a frozen machine would."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on (SIGCONT)."""
+        self._process.send_signal(signal.SIGCONT)
+
+
+class Stream:
+    """One meterstream on a broker. A context manager: entering creates the topics, leaving ends its workers."""
+
+    def __init__(self, bootstrap_servers: str, folder: Path, *, partitions: int = 3, **settings: object) -> None:
+        """Choose names that nobody else has; `settings` are those of the worker, such as `emit_every_s=1`."""
+        name = uuid.uuid4().hex[:8]
+        given = {
+            "bootstrap_servers": bootstrap_servers,
+            "app_id": f"test-{name}",
+            "topic_prefix": f"{name}.",
+            "data_dir": folder / "store",
+            "partitions": partitions,
+            "session_timeout_ms": 6000,
+            "heartbeat_interval_ms": 1000,
+            "log_format": "json",
+            **settings,
+        }
+        self.environ: Final = {f"METERSTREAM_{key.upper()}": str(value) for key, value in given.items()}
+        self.settings: Final = load_settings(self.environ)
+        self.names: Final = topic_names(self.settings)
+        self.folder: Final = folder
+        self.workers: Final[list[Worker]] = []
+        self.documents: Final[dict[str, Json]] = {}
+        self.published: Final[list[bytes | None]] = []
+        self._seen: dict[str, list[ConsumerRecord]] = {topic: [] for topic in self._outputs}
+        self._news = threading.Condition()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._producer: AIOKafkaProducer
+        self._reader: asyncio.Task[None]
+
+    @property
+    def _outputs(self) -> tuple[str, ...]:
+        names = self.names
+        return (names.intervals, names.priced, names.rejected, names.records_by_location, names.intervals_changelog)
+
+    def __enter__(self) -> Self:
+        """Create the topics and connect."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._thread.start()
+        self._run(create_topics(self.settings))
+        self._producer = self._run(self._connect())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the workers that still run, and disconnect."""
+        for worker in self.workers:
+            worker.kill()
+        with contextlib.suppress(TimeoutError):
+            self._run(self._disconnect(), timeout_s=10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, coroutine: Coroutine[Any, Any, T], timeout_s: float = 90) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_s)
+
+    async def _connect(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.settings.bootstrap_servers,
+            enable_idempotence=True,
+            acks="all",
+            max_request_size=32 * 1024 * 1024,
+            max_batch_size=256 * 1024,
+        )
+        await producer.start()
+        self._reader = asyncio.create_task(self._read())
+        return producer
+
+    async def _disconnect(self) -> None:
+        self._reader.cancel()
+        await asyncio.gather(self._reader, return_exceptions=True)
+        await self._producer.stop()
+
+    # Workers
+
+    def _worker_environ(self, settings: Mapping[str, object]) -> dict[str, str]:
+        """Return the environment of a worker whose settings differ from the stream's own."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("METERSTREAM_")}
+        own = {f"METERSTREAM_{key.upper()}": str(value) for key, value in settings.items()}
+        return inherited | self.environ | own
+
+    def worker(
+        self, *command: str, started: bool = True, environ: Mapping[str, str] | None = None, **settings: object
+    ) -> Worker:
+        """Start a worker (`meterstream worker`, or another command of Python), and wait until it is at work."""
+        arguments = command or ("-m", "app.cli", "worker")
+        log_path = self.folder / f"worker-{len(self.workers)}.log"
+        worker = Worker([sys.executable, *arguments], self._worker_environ(settings) | dict(environ or {}), log_path)
+        self.workers.append(worker)
+        return worker.await_started() if started else worker
+
+    # Input
+
+    def partition_of(self, location_id: str) -> int:
+        """Return the partition in which everything about a location has to be."""
+        return partition_for(location_id, self.settings.partitions)
+
+    def partition_not_of(self, *location_ids: str) -> int:
+        """Return a partition that belongs to none of some locations."""
+        own = {self.partition_of(location_id) for location_id in location_ids}
+        return next(p for p in range(self.settings.partitions) if p not in own)
+
+    def publish(
+        self, *values: Json | list[Json] | bytes | None, key: bytes | str | None = "", partition: int | None = None
+    ) -> list[RecordMetadata]:
+        """Publish messages to `meter.records` in order; keyed by location_id where nothing else is said."""
+        return self._run(self._publish(values, key, partition))
+
+    async def _publish(
+        self, values: Iterable[Json | list[Json] | bytes | None], key: bytes | str | None, partition: int | None
+    ) -> list[RecordMetadata]:
+        waiting = []
+        for value in values:
+            raw = encoded(value)
+            own = value["location_id"] if key == "" and isinstance(value, dict) else key
+            key_bytes = own.encode() if isinstance(own, str) else own
+            self.published.append(raw)
+            waiting.append(await self._producer.send(self.names.records, raw, key_bytes, partition))
+        await self._producer.flush()
+        return [await each for each in waiting]
+
+    def load(self, *documents: Json) -> None:
+        """Publish reference documents."""
+        self._run(self._load([(_topic_and_key(self.names, each), each) for each in documents]))
+
+    async def _load(self, documents: list[tuple[tuple[str, str], Json]]) -> None:
+        for (topic, key), document in documents:
+            self.documents[f"{topic}/{key}"] = document
+            await self._producer.send(topic, encoded(document), key.encode())
+        await self._producer.flush()
+
+    def load_raw(self, topic: str, key: str, value: bytes | None) -> None:
+        """Publish anything to a topic of documents; None deletes."""
+        if value is None:
+            self.documents.pop(f"{topic}/{key}", None)
+        self._run(self._producer.send_and_wait(topic, value, key.encode()))
+
+    # Output
+
+    async def _read(self) -> None:
+        """Gather what is committed on the output topics, for as long as the stream lives."""
+        consumer = await self._consumer()
+        try:
+            while True:
+                try:
+                    fetched = await consumer.getmany(timeout_ms=200)
+                except KafkaError:
+                    await asyncio.sleep(0.1)  # the broker may be away: that is what some tests are about
+                    continue
+                with self._news:
+                    for tp, records in fetched.items():
+                        self._seen[tp.topic].extend(records)
+                    self._news.notify_all()
+        finally:
+            await consumer.stop()
+
+    async def _consumer(self) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.settings.bootstrap_servers,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=100,
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+        )
+        await consumer.start()
+        partitions = range(self.settings.partitions)
+        consumer.assign([TopicPartition(topic, partition) for topic in self._outputs for partition in partitions])
+        return consumer
+
+    def read_again(self) -> None:
+        """Read everything from the beginning once more, as a new consumer would, in place of what was gathered."""
+        seen = self._run(self._read_to_the_end())
+        with self._news:
+            before = {topic: len(records) for topic, records in self._seen.items()}
+            now = {topic: len(records) for topic, records in seen.items()}
+            assert now == before, f"a new reader finds {now} records, the first one found {before}"
+
+    async def _read_to_the_end(self) -> dict[str, list[ConsumerRecord]]:
+        consumer = await self._consumer()
+        seen: dict[str, list[ConsumerRecord]] = {topic: [] for topic in self._outputs}
+        try:
+            ends = await consumer.end_offsets(list(consumer.assignment()))
+            behind = {tp for tp, end in ends.items() if end > 0}
+            while behind:
+                for tp, records in (await consumer.getmany(timeout_ms=100)).items():
+                    seen[tp.topic].extend(records)
+                behind = {tp for tp in behind if await consumer.position(tp) < ends[tp]}
+        finally:
+            await consumer.stop()
+        return seen
+
+    def seen(self, topic: str) -> list[ConsumerRecord]:
+        """Return the committed records of an output topic so far."""
+        with self._news:
+            return list(self._seen[topic])
+
+    def priced(self, location_id: str) -> list[Json]:
+        """Return what was published on meter.priced about a location, in order."""
+        return self._about(self.names.priced, location_id)
+
+    def intervals(self, location_id: str) -> list[Json]:
+        """Return what was published on meter.intervals about a location, in order."""
+        return self._about(self.names.intervals, location_id)
+
+    def _about(self, topic: str, location_id: str) -> list[Json]:
+        prefix = f"{location_id}|".encode()
+        return [json.loads(each.value) for each in self.seen(topic) if each.key.startswith(prefix)]
+
+    def rejected(self, location_id: str | None = None) -> list[Json]:
+        """Return what was refused (of a location), in order within each partition."""
+        refused = [json.loads(each.value) for each in self.seen(self.names.rejected)]
+        return [each for each in refused if location_id in (None, each["location_id"])]
+
+    def refusals_at(self, *places: RecordMetadata) -> list[Json]:
+        """Return what was refused of some published messages."""
+        wanted = {(place.topic, place.partition, place.offset) for place in places}
+        return [each for each in self.rejected() if (each["topic"], each["partition"], each["offset"]) in wanted]
+
+    def totals(self) -> Counter[str]:
+        """Return the partitions' committed totals, as the changelog has them."""
+        newest = {r.partition: r.value for r in self.seen(self.names.intervals_changelog) if r.key == b"#meta"}
+        totals: Counter[str] = Counter()
+        for value in newest.values():
+            totals.update(json.loads(value)["metrics"])
+        return totals
+
+    def wait(self, found: Callable[[], T], what: str, timeout_s: float = WAIT_S) -> T:
+        """Wait until `found` returns something true, and return it; fail with what was waited for."""
+        deadline = time.monotonic() + timeout_s
+        with self._news:
+            while True:
+                result = found()
+                if result:
+                    return result
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    break
+                self._news.wait(min(left_s, 0.5))
+        logs = "\n".join(f"--- {worker.log_path.name}\n{worker.log_tail()}" for worker in self.workers[-2:])
+        pytest.fail(f"not within {timeout_s:g} s: {what}\n{logs}")
+
+    # The check
+
+    def offline(self) -> OfflineResult:
+        """Price everything that was published without Kafka, with the documents as they are now."""
+        parsed = [parse_document(json.dumps(each)) for each in self.documents.values()]
+        return price_offline(
+            self.published,  # type: ignore[arg-type] - a message may have no value
+            [each for each in parsed if isinstance(each, Location)],
+            [each for each in parsed if isinstance(each, Tariff)],
+            [each for each in parsed if isinstance(each, SeriesDay)],
+        )
+
+    def verify(self, timeout_s: float = 90.0, quiet_s: float = 1.0) -> None:
+        """Wait until all that was published is decided and priced; then require that everything is right.
+
+        Right: the newest record of every interval says byte for byte what `price_offline` says, but for submitted_at and
+        sequence; no sequence stands twice or is left out; the same was refused; and the totals account for every record.
+        """
+        offline = self.offline()
+        expected = {_id_of(value): _body(value) for value in offline.priced}
+        self.wait(
+            lambda: (
+                sum(self.totals()[name] for name in DECIDED) >= offline.counts["input"]
+                and len(self.newest_priced()) >= len(expected)
+            ),
+            f"{offline.counts['input']} records decided and {len(expected)} intervals priced",
+            timeout_s,
+        )
+        with contextlib.suppress(pytest.fail.Exception):
+            self.wait(lambda: self.newest_priced() == expected, "the expected prices", timeout_s)
+        time.sleep(quiet_s)
+        self.read_again()
+        self.check_sequences()
+        self._check_prices(expected)
+        self._check_refusals(offline)
+        totals = self.totals()
+        counted = {name: totals[name] for name in ("input", *DECIDED)}
+        assert counted == {name: offline.counts[name] for name in ("input", *DECIDED)}
+        assert totals["input"] == sum(totals[name] for name in DECIDED)
+
+    def newest_priced(self) -> dict[str, bytes]:
+        """Return what the priced records with the highest sequences say, by interval id, without their tails."""
+        newest: dict[str, tuple[int, bytes]] = {}
+        for each in self.seen(self.names.priced):
+            interval_id, sequence = each.key.decode(), _sequence(each.value)
+            if interval_id not in newest or newest[interval_id][0] < sequence:
+                newest[interval_id] = (sequence, _body(each.value))
+        return {interval_id: body for interval_id, (_, body) in newest.items()}
+
+    def check_sequences(self) -> None:
+        """Require that each interval's sequences are 1, 2, 3 … in the one partition of its location."""
+        last: Counter[str] = Counter()
+        for each in self.seen(self.names.priced):
+            interval_id = each.key.decode()
+            assert each.partition == self.partition_of(interval_id.split("|")[0]), interval_id
+            assert json.loads(each.value)["interval_id"] == interval_id
+            sequence = _sequence(each.value)
+            assert sequence == last[interval_id] + 1, f"{interval_id}: sequence {sequence} after {last[interval_id]}"
+            last[interval_id] = sequence
+
+    def _check_prices(self, expected: dict[str, bytes]) -> None:
+        found = self.newest_priced()
+        missing, more = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+        assert not missing, f"{len(missing)} intervals are missing, such as {missing[:3]}"
+        assert not more, f"{len(more)} intervals should not be there, such as {more[:3]}"
+        wrong = [key for key in sorted(expected) if found[key] != expected[key]]
+        shown = "".join(f"\n  found    {found[key]!r}\n  expected {expected[key]!r}" for key in wrong[:3])
+        assert not wrong, f"{len(wrong)} of {len(expected)} priced records are wrong:{shown}"
+
+    def _check_refusals(self, offline: OfflineResult) -> None:
+        found = Counter(map(_refusal, (each.value for each in self.seen(self.names.rejected))))
+        expected = Counter(map(_refusal, offline.rejected))
+        assert found == expected, f"refused too much: {found - expected}; not refused: {expected - found}"
+
+
+def _refusal(value: bytes) -> tuple[object, ...]:
+    refused = json.loads(value)
+    return tuple(refused[name] for name in ("error", "message", "record_num", "location_id", "raw", "raw_encoding"))
+
+
+def _id_of(priced: bytes) -> str:
+    interval_id: str = json.loads(priced)["interval_id"]
+    return interval_id
+
+
+def _body(priced: bytes) -> bytes:
+    return priced[: priced.rindex(b',"submitted_at":"')]
+
+
+def _sequence(priced: bytes) -> int:
+    sequence: int = json.loads(priced[priced.rindex(b',"sequence":') + len(b',"sequence":') : -1])
+    return sequence
+
+
+def _topic_and_key(names: Any, document: Json) -> tuple[str, str]:
+    if "points" in document:
+        return names.series, f"{document['series_id']}/{document['points'][0]['start_time'][:10]}"
+    if "charges" in document:
+        return names.tariffs, document["tariff_id"]
+    return names.locations, document["location_id"]
+
+
+class Site:
+    """A location with a tariff of its own, so that stories on one stream do not meet."""
+
+    def __init__(self, stream: Stream, location_id: str, tariff_id: str) -> None:
+        """Name a location that the stream's worker knows."""
+        self.stream: Final = stream
+        self.location_id: Final = location_id
+        self.tariff_id: Final = tariff_id
+        self._barriers = 0
+
+    def interval_id(self, minute: float) -> str:
+        """Return the id of the interval that begins at a minute after `BASE`."""
+        return f"{self.location_id}||INBOUND|IMPORT|{instant(minute)}"
+
+    def record(self, minute: float, minutes: float, kwh: float, **fields: Any) -> Json:
+        """Return a record of this location."""
+        return record(self.location_id, minute, minutes, kwh, **fields)
+
+    def publish(self, *records: Json) -> list[RecordMetadata]:
+        """Publish records of this location."""
+        return self.stream.publish(*records)
+
+    def priced(self, minute: float) -> list[Json]:
+        """Return what was published about the price of the interval at a minute, in order."""
+        wanted = self.interval_id(minute)
+        return [each for each in self.stream.priced(self.location_id) if each["interval_id"] == wanted]
+
+    def intervals(self, minute: float) -> list[Json]:
+        """Return what was published about the energy of the interval at a minute, in order."""
+        wanted = self.interval_id(minute)
+        return [each for each in self.stream.intervals(self.location_id) if each["interval_id"] == wanted]
+
+    def rejected(self) -> list[Json]:
+        """Return what was refused of this location."""
+        return self.stream.rejected(self.location_id)
+
+    def await_priced(self, minute: float, times: int = 1, timeout_s: float = WAIT_S) -> Json:
+        """Wait until the interval at a minute has been published so many times, and return the last of it."""
+        what = f"{self.interval_id(minute)} published {times} times"
+        return self.stream.wait(lambda: self.priced(minute)[times - 1 : times], what, timeout_s)[0]
+
+    def settle(self) -> None:
+        """Wait until all that was published before is decided and priced: a later record of the same partition is."""
+        self._barriers += 1
+        minute = 480_000 + 30 * self._barriers
+        self.publish(self.record(minute, 30, 0.001))
+        self.await_priced(minute)
+
+
+def sites(stream: Stream, count: int) -> Iterator[Site]:
+    """Load so many locations, each with a tariff of its own, and yield them."""
+    names = [(f"site_{number}", f"tariff_{number}") for number in range(count)]
+    stream.load(*(flat_tariff(tariff_id) for _, tariff_id in names))
+    stream.load(*(location(location_id, tariff_id) for location_id, tariff_id in names))
+    return iter([Site(stream, location_id, tariff_id) for location_id, tariff_id in names])
