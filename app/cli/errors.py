@@ -23,6 +23,7 @@ _EXIT_CODE_OF: Final = {
     "KafkaConnectionError": EXIT_UNREACHABLE,
     "BrokerError": EXIT_UNREACHABLE,
     "TopicMissingError": EXIT_BAD_INPUT,
+    "TopicsError": EXIT_BAD_INPUT,
     "KafkaError": EXIT_FAILED,
     "SettingsError": EXIT_BAD_INPUT,
     "FileError": EXIT_BAD_INPUT,

@@ -1,10 +1,12 @@
 """``meterstream worker``: start a worker."""
 
+import asyncio
 import sys
 
 import click
 import msgspec
 
+from app.cli.errors import require_broker
 from app.settings import Settings, describe, load_settings
 
 
@@ -40,7 +42,16 @@ def worker_command(check: bool) -> None:  # noqa: FBT001 - click passes it by na
     else:
         values = {setting.name: setting.value for setting in describe(settings)}
         click.echo(msgspec.json.encode({"event": "worker_starting", "level": "info", "settings": values}), err=True)
+    asyncio.run(_require_surroundings(settings))
     raise SystemExit(run(settings))
+
+
+async def _require_surroundings(settings: Settings) -> None:
+    """Check the broker and the topics, so that what is missing is one line and not a worker that waits for it."""
+    from app.streams.topics import require_topics  # noqa: PLC0415 - brings aiokafka
+
+    await require_broker(settings.bootstrap_servers)
+    await require_topics(settings)
 
 
 def _intent(settings: Settings) -> str:

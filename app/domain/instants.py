@@ -18,6 +18,7 @@ _RFC3339: Final = re.compile(
     re.ASCII,
 )
 _MICROSECOND_DIGITS: Final = 6
+_SHOWN: Final = 80
 
 
 class InstantError(ValueError):
@@ -40,7 +41,7 @@ def parse_instant_us(text: str) -> int:
     """
     match = _RFC3339.fullmatch(text)
     if match is None:
-        message = f"{text!r} is not a timestamp (expected RFC 3339, such as 2025-03-01T00:00:00Z)"
+        message = f"{text[:_SHOWN]!r} is not a timestamp (expected RFC 3339, such as 2025-03-01T00:00:00Z)"
         raise InstantError("malformed", message)
     year, month, day, hour, minute, second, fraction, zulu, sign, off_hour, off_minute = match.groups()
     if zulu is None and sign is None:

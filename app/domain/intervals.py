@@ -108,6 +108,9 @@ class Placement(NamedTuple):
     changed: Sequence[Interval]
 
 
+READINGS_LIMIT: Final = 3600
+"""Most readings in one interval: one a second in an hour."""
+
 Bounds = tuple[int, int]
 _NOTHING: Final[Sequence[Interval]] = ()
 _DUPLICATE: Final = Placement(Verdict.DUPLICATE, _NOTHING)
@@ -128,6 +131,8 @@ def place(reading: Reading, bounds: Bounds, existing: Interval | None) -> Placem
         ):
             return place_across(reading, [(bounds, existing)])
     readings = existing.readings
+    if len(readings) >= READINGS_LIMIT:
+        return _too_many(existing)
     if readings and readings[-1].start_us <= start_us:
         merged = (*readings, reading)
     else:
@@ -169,27 +174,45 @@ def place_across(reading: Reading, touched: Iterable[Touched]) -> Placement:
         for bounds, interval in states
         if bounds is not None or (interval is not None and any(other in replaced for other in interval.readings))
     ]
+    for interval in changed:
+        if len(interval.readings) > READINGS_LIMIT:
+            return _too_many(interval)
     return Placement(Verdict.ACCEPTED, changed)
+
+
+def _too_many(interval: Interval) -> Placement:
+    """Return the refusal of a reading for which there is no room: an interval has to fit into a message."""
+    at = format_instant(interval.start_us)
+    sentence = f"the interval at {at} has {READINGS_LIMIT} records already (expected fewer, longer ones)"
+    return Placement(Rejected("invalid_value", sentence), _NOTHING)
 
 
 _REPLACES: Final = Placement(Verdict.ACCEPTED, _NOTHING)
 
 
-def _compare(new: Reading, old: Reading) -> Placement | None:
+def _compare(new: Reading, old: Reading) -> Placement | None:  # noqa: PLR0911 - a case each
     """Return what a stored reading means for a new one: nothing (None), that it is replaced, or the final outcome."""
     newer = new.submitted_after(old)
     if new.start_us == old.start_us and new.end_us == old.end_us:
         if new.says_the_same(old):
             return _DUPLICATE
         return _REPLACES if newer else _SUPERSEDED
-    apart = new.end_us <= old.start_us or old.end_us <= new.start_us
-    if apart or old.start_us == old.end_us or new.start_us == new.end_us:
-        return None  # An instant has no duration to be counted twice.
+    if new.start_us == new.end_us or old.start_us == old.end_us:
+        return _compare_instant(new, old, newer=newer)
+    if new.end_us <= old.start_us or old.end_us <= new.start_us:
+        return None
     if newer and new.start_us <= old.start_us and old.end_us <= new.end_us:
         return _REPLACES
     if not newer and old.start_us <= new.start_us and new.end_us <= old.end_us:
         return _SUPERSEDED
     return _overlap(new, old)
+
+
+def _compare_instant(new: Reading, old: Reading, *, newer: bool) -> Placement | None:
+    """Do as `_compare` where one of the two has no duration: it takes no time from the other, but yields to a newer one."""
+    if newer:
+        return _REPLACES if new.start_us <= old.start_us < new.end_us else None
+    return _SUPERSEDED if old.start_us <= new.start_us < old.end_us else None
 
 
 def _overlap(new: Reading, old: Reading) -> Placement:
@@ -226,13 +249,10 @@ def _with(reading: Reading, replaced: list[Reading], bounds: Bounds | None, inte
     kept = [other for other in interval.readings if other not in replaced]
     revision = interval.revision
     if len(kept) != len(interval.readings):
-        before = sum(
-            other.energy_between_uwh(interval.start_us, interval.end_us)
-            for other in interval.readings
-            if other in replaced
-        )
+        gone = [other for other in interval.readings if other in replaced and other.start_us != other.end_us]
+        before = sum(other.energy_between_uwh(interval.start_us, interval.end_us) for other in gone)
         after = reading.energy_between_uwh(start_us, end_us) if added else 0
-        revision += before != after
+        revision += bool(gone) and before != after
     return Interval(start_us, end_us, revision, True, tuple(sorted((*kept, *added), key=_by_time)))
 
 

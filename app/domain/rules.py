@@ -15,7 +15,7 @@ EARLIEST_US: Final = 0
 LATEST_US: Final = 7_258_118_400 * 1_000_000
 """2200-01-01T00:00:00Z: later instants are typing errors, not readings."""
 
-_ID_LIMIT: Final = 200
+ID_LIMIT: Final = 200
 
 
 class Claim(NamedTuple):
@@ -73,11 +73,15 @@ def period_too_long(claim: Claim) -> str | None:
 def invalid_value(claim: Claim) -> str | None:
     """Confidence is a share, and energy must be representable to the µWh."""
     record = claim.record
+    for field in ("record_reference_id", "session_reference_id"):
+        reference = getattr(record, field)
+        if reference is not None and (problem := text_problem(field, reference)) is not None:
+            return problem
     confidence = record.confidence
     if confidence is not None and not 0 < confidence <= 1:
         return f"confidence: {confidence!r} is out of range (expected more than 0 and at most 1)"
     if record.value > ENERGY_LIMIT_UWH:
-        return f"value: {record.value!r} is too large"
+        return f"value: {record.value!r} is too large (expected at most {ENERGY_LIMIT_UWH:g})"
     if energy_uwh(record.value, record.units, claim.end_us - claim.start_us) > ENERGY_LIMIT_UWH:
         return f"value: {record.value!r} {record.units} is more energy than one record may hold (1 GWh)"
     return None
@@ -140,10 +144,17 @@ def id_problem(field: str, text: str) -> str | None:
     """Return what is wrong with an identifier: ids are joined by "|" into interval ids, so they cannot contain it."""
     if not text:
         return f"{field}: the text is empty (expected an identifier)"
-    if len(text) > _ID_LIMIT:
-        return f"{field}: the text is {len(text)} characters long (expected at most {_ID_LIMIT})"
-    if "|" in text or not text.isprintable():
-        return f"{field}: {text!r} contains '|' or a control character"
+    if "|" in text[:ID_LIMIT]:
+        return f"{field}: {text[:ID_LIMIT]!r} contains '|' (expected an identifier without it)"
+    return text_problem(field, text)
+
+
+def text_problem(field: str, text: str) -> str | None:
+    """Return what is wrong with a text that is published again with every change: it must be short, and of one line."""
+    if len(text) > ID_LIMIT:
+        return f"{field}: the text is {len(text)} characters long (expected at most {ID_LIMIT})"
+    if not text.isprintable():
+        return f"{field}: {text!r} contains a control character (expected printable text)"
     return None
 
 
@@ -151,4 +162,4 @@ def instant_problem(field: str, at_us: int, text: str) -> str | None:
     """Return what is wrong with an instant outside the years that are supported."""
     if EARLIEST_US <= at_us <= LATEST_US:
         return None
-    return f"{field}: {text!r} is outside the years 1970 to 2199"
+    return f"{field}: {text!r} is out of range (expected the years 1970 to 2199)"

@@ -15,7 +15,7 @@ from app.streams.recovery import ShardTableManager
 from app.streams.reference import ReferenceReader
 from app.streams.shard import ShardParts
 from app.streams.shards import Shards
-from app.streams.topics import TopicNames
+from app.streams.topics import TopicNames, require_topics
 
 _QUEUE_CHUNKS: Final = 16
 
@@ -48,6 +48,7 @@ class MeterApp(faust.App):
     async def on_first_start(self) -> None:
         """Read the reference documents whole before anything is fetched."""
         await super().on_first_start()
+        await require_topics(self.settings)
         await self.reference.start()
 
     async def on_stop(self) -> None:

@@ -6,20 +6,22 @@ can contain stops it: a record whose handling raises is tried once more by itsel
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import structlog
 
-from app.domain.instants import format_instant
+from app.domain.instants import US_PER_HOUR
 from app.domain.intervals import Interval, Verdict
 from app.domain.partitioning import partition_for
 from app.domain.records import BATCH_LIMIT, MeterId, MeterRecord, Reading, Rejected
 from app.domain.reference import ReferenceBook
 from app.streams.bucket import Bucketer
 from app.streams.cost import Pricer
+from app.streams.faults import StoreError
 from app.streams.sources import Log, Origin, SourceMessage, origin_of
 from app.streams.tables import Tables
-from app.streams.validate import Meter, Place, meter_id_of, reading_of
+from app.streams.validate import Meter, Place, instants, meter_id_of, reading_of
 from app.wire.record import batch_slices, decode_batch, decode_record, read_message
 from app.wire.rejected import Position, encode_rejected
 
@@ -64,8 +66,8 @@ class Context(NamedTuple):
     records_topic: str
 
 
-_LONGEST_US: Final = 31 * 86_400 * 1_000_000
-_END_US: Final = 253_402_300_800 * 1_000_000
+_LONGEST_US: Final = (31 * 24 + 1) * US_PER_HOUR
+"""A month of 31 days in which clocks go back."""
 
 Stage = Callable[[MeterRecord, Meter, Place, int | None], Reading | Rejected]
 
@@ -152,6 +154,8 @@ class Pipeline:
         """Decide one record; when that raises, once more, and then refuse it: the chunk goes on."""
         try:
             self._decide_once(record, raw, record_num, message, origin)
+        except StoreError:
+            raise  # No record is to blame for a fault of the disk.
         except Exception:  # noqa: BLE001 - the body must be total
             try:
                 self._decide_once(record, raw, record_num, message, origin)
@@ -235,6 +239,8 @@ class Pipeline:
                 self._landed(message.key.decode(errors="replace"))
             try:
                 self._price(message.value)
+            except StoreError:
+                raise
             except Exception:  # noqa: BLE001 - the body must be total
                 try:
                     self._price(message.value)
@@ -265,13 +271,12 @@ class Pipeline:
 
     def interval_ids(self, location_id: str, start_us: int | None, end_us: int | None) -> list[str]:
         """Return the ids of a location's intervals that may overlap [start_us, end_us); None: without that end."""
-        after = None if start_us is None else format_instant(max(start_us - _LONGEST_US, 0))
-        before = None if end_us is None or end_us >= _END_US else format_instant(max(end_us, 0))
+        after_us = -inf if start_us is None else start_us - _LONGEST_US
+        before_us = inf if end_us is None else end_us
         return [
             interval_id
             for interval_id in self.tables.interval_ids(location_id)
-            if (after is None or interval_id.rpartition("|")[2] >= after)
-            and (before is None or interval_id.rpartition("|")[2] < before)
+            if after_us < instants[interval_id.rpartition("|")[2]] < before_us
         ]
 
     def reprice(self, interval_id: str) -> None:

@@ -38,7 +38,7 @@ from app.streams.tables import (
     interval_entries,
     priced_entry,
 )
-from app.streams.topics import TopicNames
+from app.streams.topics import STATE_BYTES, TopicNames
 from app.streams.validate import reading_of
 
 log = structlog.get_logger(__name__)
@@ -89,10 +89,10 @@ class Shard:
         self._producer = AIOKafkaProducer(
             bootstrap_servers=settings.bootstrap_servers,
             transactional_id=f"{settings.app_id}-{names.records}-{partition}",
-            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+            transaction_timeout_ms=max(TRANSACTION_TIMEOUT_MS, 5 * settings.transaction_max_ms),
             max_batch_size=settings.producer_max_batch_bytes,
             # Largest message that may go out: a refused one travels on in base64 inside JSON.
-            max_request_size=4 * settings.max_record_bytes + settings.producer_max_batch_bytes,
+            max_request_size=max(4 * settings.max_record_bytes, STATE_BYTES) + settings.producer_max_batch_bytes,
             linger_ms=0,
             request_timeout_ms=10_000,
             retry_backoff_ms=50,
@@ -108,6 +108,7 @@ class Shard:
         self._task: asyncio.Task[None] | None = None
         self._committed_at_s = 0.0
         self._transactions = 0
+        self._distrusted = False
         self.meta = Meta(lineage="")
         self.recent: Counter[str] = Counter()
 
@@ -156,6 +157,12 @@ class Shard:
             await asyncio.wait_for(self._producer.stop(), _CLOSE_TIMEOUT_S)
         if hasattr(self, "store"):
             self.store.close()
+            if self._distrusted:
+                self.store.remove()
+
+    def distrust_store(self) -> None:
+        """Let the local store be removed when the shard is closed: the next owner builds it anew from the changelog."""
+        self._distrusted = True
 
     @property
     def is_running(self) -> bool:

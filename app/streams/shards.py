@@ -13,9 +13,9 @@ from faust.types import TP
 
 from app.streams.changelog import catch_up
 from app.streams.chunks import Chunk
+from app.streams.faults import StoreCorruptError, StoreError
 from app.streams.reference import Change, ReferenceReader
 from app.streams.shard import Shard, ShardParts, Work
-from app.streams.store import StoreError
 
 log = structlog.get_logger(__name__)
 
@@ -76,11 +76,13 @@ class Shards:
             try:
                 await self._open(wanted)
                 break
+            except StoreCorruptError as error:
+                log.warning("store_corrupt", reason=str(error), action="rebuild from the changelog")
+                for shard in self.open_shards():
+                    shard.distrust_store()
+                await self.close()
             except StoreError as error:
                 _exit_for_store(error)
-            except asyncio.CancelledError:
-                await self.close()
-                raise
             except Exception as error:  # noqa: BLE001 - the broker may be away: it comes back
                 log.warning("open_failed", partitions=wanted, reason=repr(error), again_in_s=delay_s)
                 await self.close()
@@ -145,7 +147,9 @@ class Shards:
 
     def _on_failed(self, shard: Shard, error: BaseException) -> None:
         """Take a shard out of service, and open it again unless the partition is somebody else's now."""
-        if isinstance(error, StoreError):
+        if isinstance(error, StoreCorruptError):
+            shard.distrust_store()
+        elif isinstance(error, StoreError):
             _exit_for_store(error)
         if self._shards.get(shard.partition) is not shard:
             return
@@ -177,8 +181,11 @@ class Shards:
             except Exception as error:  # noqa: BLE001 - the broker may be away: it comes back
                 delay_s = min(delay_s * 2, RETRY_MOST_S)
                 log.warning("reopen_failed", partition=shard.partition, reason=repr(error), again_in_s=delay_s)
-                await self._shards[shard.partition].close()
-                shard = self._shards[shard.partition]
+                half_open = self._shards.get(shard.partition)
+                if half_open is None:
+                    break  # Revoked meanwhile, and closed by that.
+                shard = half_open
+                await shard.close()
             else:
                 log.info("partition_reopened", partition=shard.partition)
                 break

@@ -12,6 +12,8 @@ from typing import Any, Final
 import structlog
 from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch
 
+from app.streams.faults import StoreCorruptError, StoreError
+
 log = structlog.get_logger(__name__)
 
 _POSITION_MARK: Final = b"@"
@@ -20,10 +22,6 @@ _MEMTABLES: Final = 2
 _BLOOM_BITS: Final = 10
 _FORMAT: Final = "1"
 _FORMAT_KEY: Final = b"#format"
-
-
-class StoreError(Exception):
-    """The store cannot be written: the disk is full, or broken."""
 
 
 class StoreCache:
@@ -55,13 +53,13 @@ class PartitionStore:
         try:
             return self._open_or_create()
         except Exception as error:
-            if "lock" in str(error).lower():
+            if "lock file" in str(error) or "lock hold" in str(error):
                 message = (
                     f"{self._path} is in use by another process (each worker needs a METERSTREAM_DATA_DIR of its own)"
                 )
                 raise StoreError(message) from error
             log.warning("store_unusable", path=str(self._path), reason=str(error), action="rebuild from the changelog")
-        self._remove()
+        self.remove()
         try:
             return self._open_or_create()
         except Exception as error:
@@ -72,7 +70,8 @@ class PartitionStore:
         self._path.mkdir(parents=True, exist_ok=True)
         return Rdict(str(self._path), options=_options(self._cache))
 
-    def _remove(self) -> None:
+    def remove(self) -> None:
+        """Delete the files of the store, which is closed."""
         if self._path.is_dir():
             shutil.rmtree(self._path, ignore_errors=True)
         else:
@@ -81,7 +80,7 @@ class PartitionStore:
     def wipe(self) -> None:
         """Begin empty."""
         self._db.close()
-        self._remove()
+        self.remove()
         self._db = self._open()
         self._db[_FORMAT_KEY] = self._format
 
@@ -90,28 +89,61 @@ class PartitionStore:
         self._db.close()
 
     def get(self, key: bytes) -> bytes | None:
-        """Return a value, or None."""
-        value: bytes | None = self._db.get(key)
+        """Return a value, or None.
+
+        Raises:
+            StoreCorruptError: what is on the disk is not what was written.
+
+        """
+        try:
+            value: bytes | None = self._db.get(key)
+        except Exception as error:
+            raise self._corrupt(error) from error
         return value
 
     def items(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the entries with start <= key < stop, in order."""
-        entries: Any = self._db.items(from_key=start)
-        for key, value in entries:
+        """Yield the entries with start <= key < stop, in order.
+
+        Raises:
+            StoreCorruptError: what is on the disk is not what was written. (An iterator of RocksDB only ends early then.)
+
+        """
+        cursor: Any = self._db.iter()
+        cursor.seek(start)
+        while cursor.valid():
+            key: bytes = cursor.key()
             if key >= stop:
                 return
-            yield key, value
+            yield key, cursor.value()
+            cursor.next()
+        self._check(cursor)
 
     def last_before(self, key: bytes, start: bytes) -> bytes | None:
-        """Return the greatest key in [start, key), or None."""
+        """Return the greatest key in [start, key), or None.
+
+        Raises:
+            StoreCorruptError: what is on the disk is not what was written.
+
+        """
         cursor: Any = self._db.iter()
         cursor.seek_for_prev(key)
         if cursor.valid() and cursor.key() == key:
             cursor.prev()
         if not cursor.valid():
+            self._check(cursor)
             return None
         found: bytes = cursor.key()
         return found if found >= start else None
+
+    def _check(self, cursor: Any) -> None:
+        """Ask an iterator that ended whether it came to the end."""
+        try:
+            cursor.status()
+        except Exception as error:
+            raise self._corrupt(error) from error
+
+    def _corrupt(self, error: BaseException) -> StoreCorruptError:
+        return StoreCorruptError(f"{self._path} cannot be read: {error}")
 
     def position(self, topic: str) -> int:
         """Return the offset of the changelog's first record that is not in the store."""
@@ -123,6 +155,7 @@ class PartitionStore:
 
         Raises:
             StoreError: the disk does not take it.
+            StoreCorruptError: what is on the disk is not what was written.
 
         """
         batch = WriteBatch(raw_mode=True)
@@ -137,6 +170,8 @@ class PartitionStore:
         try:
             self._db.write(batch)
         except Exception as error:
+            if str(error).startswith("Corruption"):
+                raise self._corrupt(error) from error
             message = f"{self._path} cannot be written: {error}"
             raise StoreError(message) from error
 

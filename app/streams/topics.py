@@ -12,6 +12,8 @@ from app.streams.config import StreamConfig
 _HOUR_MS: Final = 3_600_000
 _REJECTED_GROWTH: Final = 2
 _REJECTED_ENVELOPE_BYTES: Final = 64 * 1024
+STATE_BYTES: Final = 8 * 1024 * 1024
+"""Largest interval, with all its records: READINGS_LIMIT of them, with references of full length."""
 
 
 class TopicNames(NamedTuple):
@@ -67,7 +69,7 @@ def topic_configs(settings: StreamConfig) -> dict[str, dict[str, str]]:
     record_bytes = settings.max_record_bytes
     # A refused message travels on as text inside JSON: escapes or base64, and a sentence around it.
     rejected_bytes = _REJECTED_GROWTH * record_bytes + _REJECTED_ENVELOPE_BYTES
-    compacted = {"cleanup.policy": "compact", "max.message.bytes": str(max(record_bytes, 4 * 1024 * 1024))}
+    compacted = {"cleanup.policy": "compact", "max.message.bytes": str(max(record_bytes, STATE_BYTES))}
     records = {
         "cleanup.policy": "delete",
         "retention.ms": str(settings.records_retention_hours * _HOUR_MS),
@@ -140,6 +142,35 @@ def _compare(
         if actual is not None and actual != expected:
             differences.append(f"{key} is {actual} (expected {expected})")
     return TopicResult(name, "differs" if differences else "exists", "; ".join(differences))
+
+
+class TopicsError(Exception):
+    """The topics are not as a worker needs them; `problems` has one sentence for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        """Keep the sentences."""
+        super().__init__("; ".join(problems))
+        self.problems: Final = problems
+
+
+async def require_topics(settings: StreamConfig) -> None:
+    """Check that every topic exists and has the partitions that locations are assigned by.
+
+    Raises:
+        TopicsError: some do not.
+
+    """
+    found = {info.name: info.partitions for info in await list_topics(settings)}
+    problems = []
+    for name in topic_names(settings):
+        if name not in found:
+            problems.append(f"the topic {name} does not exist (`meterstream topics create` makes it)")
+        elif found[name] != settings.partitions:
+            problems.append(
+                f"the topic {name} has {found[name]} partitions (METERSTREAM_PARTITIONS={settings.partitions})"
+            )
+    if problems:
+        raise TopicsError(problems)
 
 
 async def list_topics(settings: StreamConfig) -> list[TopicInfo]:

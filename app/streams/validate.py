@@ -11,6 +11,7 @@ from app.domain.locations import Location
 from app.domain.records import EnergyFlow, MeterId, MeterRecord, Reading, Rejected, TariffDirection
 from app.domain.rules import (
     EARLIEST_US,
+    ID_LIMIT,
     LATEST_US,
     LONGEST_SPLIT_US,
     Claim,
@@ -88,11 +89,17 @@ def reading_of(record: MeterRecord, meter: Meter, place: Place, oldest_us: int |
         return Rejected("invalid_value", problem or instant_problem("end_time", end_us, record.end_time) or "")
     duration_us = end_us - start_us
     value, confidence = record.value, record.confidence
+    reference, session = record.record_reference_id, record.session_reference_id
     submitted_ms, source, offset, record_num = place
     if 0 < duration_us <= LONGEST_SPLIT_US and 0 <= value <= _USUAL_VALUE and oldest_us is None:
         # What every rule is sure to let pass: nearly all records. The rules themselves decide the rest.
         amount_uwh = energy_uwh(value, record.units, duration_us)
-        if amount_uwh <= meter.power_limit_w * duration_us / 3600 and (confidence is None or 0 < confidence <= 1):
+        if (
+            amount_uwh <= meter.power_limit_w * duration_us / 3600
+            and (confidence is None or 0 < confidence <= 1)
+            and (reference is None or (len(reference) <= ID_LIMIT and reference.isprintable()))
+            and (session is None or (len(session) <= ID_LIMIT and session.isprintable()))
+        ):
             return Reading(
                 start_us,
                 end_us,
@@ -102,8 +109,8 @@ def reading_of(record: MeterRecord, meter: Meter, place: Place, oldest_us: int |
                 source,
                 offset,
                 record_num,
-                record.record_reference_id,
-                record.session_reference_id,
+                reference,
+                session,
             )
     is_month = duration_us > _SHORTEST_MONTH_US and meter.grid.month(start_us, end_us)
     limit_w = None if meter.location.max_power_uw is None else meter.power_limit_w
@@ -116,8 +123,8 @@ def reading_of(record: MeterRecord, meter: Meter, place: Place, oldest_us: int |
         energy_uwh(value, record.units, duration_us),
         1.0 if confidence is None else confidence,
         *place,
-        record.record_reference_id,
-        record.session_reference_id,
+        reference,
+        session,
     )
 
 

@@ -36,7 +36,7 @@ def read_message(value: bytes | None) -> list[Read]:
     """
     if value is None:
         return [(b"", Rejected("malformed_json", "the message has no value (expected a JSON object or array)"))]
-    if value[:64].lstrip()[:1] != b"[":
+    if value.lstrip()[:1] != b"[":
         return [(value, read_record(value))]
     try:
         slices = _decode_slices(value)
@@ -131,7 +131,7 @@ def _kind(given: Any) -> str:
         case int() | float():
             return "a number"
         case str():
-            return "no such text"
+            return "a text"
         case list():
             return "an array"
         case _:

@@ -1,7 +1,7 @@
 """Rejected records: why, where it stood, and the raw bytes, so that nothing is lost and it can be sent again."""
 
 import base64
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -41,6 +41,11 @@ class _Glimpse(msgspec.Struct):
     record_reference_id: str | None = None
 
 
+_LONGEST_MESSAGE: Final = 1000
+_SHORT_BYTES: Final = 4096
+_GROWTH_LIMIT: Final = 1.4
+"""Beyond this growth by escapes, base64 (4/3) is shorter."""
+
 _glimpse = msgspec.json.Decoder(_Glimpse).decode
 encode = msgspec.json.Encoder().encode
 decode_rejected = msgspec.json.Decoder(RejectedRecord).decode
@@ -51,18 +56,14 @@ def encode_rejected(rejected: Rejected, raw: bytes | None, record_num: int, posi
     location_id = reference = None
     try:
         seen = _glimpse(raw or b"")
-        location_id, reference = seen.location_id, seen.record_reference_id
+        location_id, reference = _cut(seen.location_id), _cut(seen.record_reference_id)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
         pass
-    text: str | None
-    try:
-        text, encoding = (None if raw is None else raw.decode()), "text"
-    except UnicodeDecodeError:
-        text, encoding = base64.b64encode(raw or b"").decode(), "base64"
+    text, encoding = _raw_text(raw)
     return encode(
         RejectedRecord(
             error=rejected.error,
-            message=rejected.message,
+            message=_cut(rejected.message, _LONGEST_MESSAGE) or "",
             record_num=record_num,
             record_reference_id=reference,
             location_id=location_id,
@@ -74,6 +75,24 @@ def encode_rejected(rejected: Rejected, raw: bytes | None, record_num: int, posi
             raw_encoding=encoding,
         )
     )
+
+
+def _raw_text(raw: bytes | None) -> tuple[str | None, str]:
+    """Return raw bytes as text; in base64 where they are no text, or where JSON's escapes would blow the text up."""
+    if raw is None:
+        return None, "text"
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(raw).decode(), "base64"
+    if len(raw) > _SHORT_BYTES and len(encode(text)) > _GROWTH_LIMIT * len(raw):
+        return base64.b64encode(raw).decode(), "base64"
+    return text, "text"
+
+
+def _cut(text: str | None, limit: int = 200) -> str | None:
+    """Return a text of bounded length: a refusal must never be too large to be published."""
+    return text if text is None or len(text) <= limit else text[:limit] + "…"
 
 
 def raw_bytes(record: RejectedRecord) -> bytes | None:
