@@ -134,6 +134,7 @@ class Model:
             if facts[0] == facts[1]:
                 return "duplicate"
         before = self._counted(replaced)
+        self.instants = {at: one for at, one in self.instants.items() if not record.start <= at < record.end}
         for slot in record.slots():
             self.owners[slot] = record
         after = self._counted({record})

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.domain.intervals import Interval, Verdict, place, place_across, recut
+from app.domain.intervals import READINGS_LIMIT, Interval, Verdict, place, place_across, recut
 from app.domain.records import Reading, Rejected
 
 MINUTE_US = 60_000_000
@@ -197,17 +197,49 @@ def test_an_older_reading_around_a_newer_one_is_refused() -> None:
     assert changed == ()
 
 
-def test_an_instant_overlaps_nothing() -> None:
-    existing = interval(reading(0, 30, 100))
-    after = placed(existing, reading(10, 10, 0, offset=1))
+@pytest.mark.parametrize("at", [0, 10, 29])
+def test_an_instant_takes_nothing_from_the_record_around_it(at: int) -> None:
+    after = placed(interval(reading(0, 30, 100)), reading(at, at, 0, offset=1))
     assert (after.energy_uwh(), after.revision, len(after.readings)) == (100, 1, 2)
-    assert placed(interval(reading(10, 10, 0)), reading(0, 30, 100, offset=1)).energy_uwh() == 100
+    assert list(after.readings) == sorted(after.readings, key=lambda one: (one.start_us, one.end_us))
+    assert after.is_complete()
+
+
+@pytest.mark.parametrize("at", [0, 10, 29])
+def test_a_record_replaces_the_older_instants_in_its_period(at: int) -> None:
+    after = placed(interval(reading(at, at, 0)), reading(0, 30, 100, offset=1))
+    assert after == interval(reading(0, 30, 100, offset=1), held=True)
+
+
+def test_a_record_leaves_the_instant_at_its_end_alone() -> None:
+    after = placed(interval(reading(10, 10, 0)), reading(0, 10, 100, offset=1))
+    assert len(after.readings) == 2
+
+
+@pytest.mark.parametrize("at", [0, 10, 29])
+def test_an_older_instant_is_part_of_what_has_replaced_it(at: int) -> None:
+    assert place(reading(at, at, 0), HALF_HOUR, interval(reading(0, 30, offset=1))) == (Verdict.SUPERSEDED, ())
 
 
 def test_of_one_instant_the_newest_reading_holds() -> None:
     after = placed(interval(reading(10, 10, 0)), reading(10, 10, 0, offset=1, record_reference_id="b"))
     assert [one.record_reference_id for one in after.readings] == ["b"]
     assert after.revision == 1
+
+
+def test_an_interval_has_room_for_a_reading_a_second_of_an_hour_and_no_more() -> None:
+    """What is published must fit into a message."""
+    bounds = (0, 60 * MINUTE_US)
+    instants = [Reading(at, at, 0, 1.0, 0, 0, at, 0) for at in range(READINGS_LIMIT)]
+    full = interval(*instants, bounds=bounds)
+    one_less = interval(*instants[:-1], bounds=bounds)
+    assert place(reading(59, 60, offset=9999), bounds, one_less).verdict is Verdict.ACCEPTED
+    verdict, changed = place(reading(59, 60, offset=9999), bounds, full)
+    assert isinstance(verdict, Rejected)
+    assert verdict.error == "invalid_value"
+    assert "3600 records" in verdict.message
+    assert changed == ()
+    assert len(placed(full, reading(0, 30, offset=9999)).readings) == 1, "one that replaces them has room"
 
 
 # Readings in several intervals
@@ -234,9 +266,10 @@ def test_intervals_only_lose_what_a_wider_reading_replaces() -> None:
     idle = interval(reading(45, 45, 0), bounds=NEXT)
     verdict, changed = place_across(reading(-100, 100, 500, offset=1), [(month, None), (None, day), (None, idle)])
     assert verdict is Verdict.ACCEPTED
-    whole, emptied = changed
+    whole, emptied, without_the_instant = changed
     assert (whole.start_us, whole.end_us, whole.energy_uwh(), whole.revision) == (*month, 500, 1)
     assert (emptied.readings, emptied.revision, emptied.held) == ((), 2, True)
+    assert (without_the_instant.readings, without_the_instant.revision) == ((), 1)
 
 
 def test_a_repeated_long_reading_is_remembered_in_each_interval() -> None:
