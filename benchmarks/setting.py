@@ -215,7 +215,10 @@ class Progress:
 async def read_all(settings: Settings, topic: str) -> list[Any]:
     """Return all committed records of a topic."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap_servers, isolation_level="read_committed", enable_auto_commit=False
+        bootstrap_servers=settings.bootstrap_servers,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",  # a reset to the end could win over the seek to the beginning
     )
     await consumer.start()
     try:

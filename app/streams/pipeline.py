@@ -99,6 +99,7 @@ class Pipeline:
         self._in_flight: dict[str, int] = {}
         self._log = Log(context.records_topic, context.partition)
         self._source = 2 * context.partition
+        self._accepted = 0
         self._meters: dict[tuple[str, str | None, str | None, str | None], Meter] = {}
 
     def forget_locations(self, location_ids: Iterable[str]) -> None:
@@ -195,11 +196,13 @@ class Pipeline:
             self._reject(reading, raw, record_num, message, origin)
             return
         verdict = self.bucketer.place(reading, meter)
-        if not isinstance(verdict, Verdict):
+        if verdict is Verdict.ACCEPTED:
+            self._accepted += 1
+        elif isinstance(verdict, Verdict):
+            self.metrics["input"] += 1
+            self.metrics[verdict.value] += 1
+        else:
             self._reject(verdict, raw, record_num, message, origin)
-            return
-        self.metrics["input"] += 1
-        self.metrics[verdict.value] += 1
 
     def _first_published(self, message: SourceMessage, record_num: int, origin: Origin | None) -> Origin:
         """Return where a record was first published: where it was forwarded from, or where it stands."""
@@ -309,6 +312,9 @@ class Pipeline:
         Called once, at the end of a transaction, however many records touched an interval in it.
         """
         held = self._held_since_s
+        self.metrics["input"] += self._accepted
+        self.metrics["accepted"] += self._accepted
+        self._accepted = 0
         at_once = self._emit_every_s == 0
         for interval_id, (interval, meter) in list(self.tables.changes.intervals.items()):
             if not interval.held:
