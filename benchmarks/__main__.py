@@ -1,0 +1,22 @@
+"""Run all measurements: the tariff engine alone, throughput on a broker beside a bare loop, latency on a broker."""
+
+import argparse
+
+from benchmarks import engine, latency, throughput
+
+
+def main() -> None:
+    """Run them one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one run of each, with fewer records")
+    quick = parser.parse_args().quick
+    print("== the tariff engine alone (python -m benchmarks.engine)", flush=True)
+    engine.main()
+    print("== throughput from meter.records to meter.priced, one worker (python -m benchmarks.throughput)", flush=True)
+    throughput.main(["--runs", "1", "--steps", "10"] if quick else [])
+    print("== latency from producer to priced record (python -m benchmarks.latency)", flush=True)
+    latency.main(["--runs", "1", "--seconds", "10"] if quick else [])
+
+
+if __name__ == "__main__":
+    main()
