@@ -9,7 +9,9 @@ from weakref import WeakValueDictionary
 from app.domain.calendar import US_PER_DAY, IntervalGrid, grid_for
 from app.domain.instants import InstantError, parse_instant_us
 from app.domain.locations import Location, TariffLink, overlapping_links
-from app.domain.pricing import AmountMemory, Carbon, PricePlan, SeriesTable, Span, TariffPricer
+from app.domain.pricing import Carbon, PricePlan, Span, TariffPricer
+from app.domain.rates import AmountMemory
+from app.domain.series import SeriesTable
 from app.domain.tariffs import Direction, SeriesDay, Tariff
 from app.domain.timeline import BEGINNING_US, END_US
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol, cast
 
-from app.domain.pricing import Status
+from app.domain.rates import Status
 from app.domain.reference import ReferenceBook
 from app.streams.validate import instants
 from app.wire.interval import IntervalMessage, decode_interval, message_energy_uwh, message_parts

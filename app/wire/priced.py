@@ -8,7 +8,7 @@ counts it.
 from typing import Final, NamedTuple
 
 from app.domain.energy import watt_hours_text
-from app.domain.pricing import IntervalPrice
+from app.domain.rates import IntervalPrice
 from app.wire.interval import RECORDS_MARK, instant_texts, json_text
 
 _TAIL_MARK: Final = b',"submitted_at":"'

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from app.domain.instants import parse_instant_us
-from app.domain.pricing import AmountMemory, IntervalPrice, Rates, split
+from app.domain.pricing import split
+from app.domain.rates import AmountMemory, IntervalPrice, Rates
 from app.domain.reference import ReferenceBook
 from app.domain.tariffs import Direction, Tariff
 from app.domain.timeline import ChargeRate

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.pricing import Component, IntervalPrice
+from app.domain.rates import Component, IntervalPrice
 from app.domain.records import MeterId
 from app.wire.interval import MeterText
 from app.wire.priced import encode_body, read_state, with_tail

@@ -1,0 +1,232 @@
+"""Rates: the charges of one tariff at one moment, compiled to integers, and the amounts that energy comes to at them.
+
+A component's cost is exact; the sum for an interval is rounded once, half even, to 12 decimals (see `pricing`).
+"""
+
+from decimal import Decimal
+from fractions import Fraction
+from math import lcm
+from typing import Final, Literal
+
+import msgspec
+
+from app.domain.money import (
+    MONEY_DECIMALS,
+    decimal_text,
+    divide_half_even,
+    money_text,
+    round_money,
+    units_text,
+    without_tens,
+)
+from app.domain.tariffs import Tariff
+from app.domain.timeline import ChargeRate
+
+Status = Literal["priced", "pending"]
+Reason = Literal["no_tariff", "no_price", "mixed_currency"]
+
+KWH_DECIMALS: Final = 9
+"""1 kWh = 10**9 µWh."""
+
+_UWH_PER_WH: Final = 10**6
+"""Energies of whole Wh come again and again, finer ones seldom do: only the former's amounts are remembered."""
+
+_MAX_AMOUNTS: Final = 1 << 16
+
+
+class Component(msgspec.Struct, frozen=True, gc=False):
+    """What one charge asks for the energy between two instants. Amounts are decimal texts in the tariff's currency."""
+
+    charge_id: str
+    band: str | None
+    tier: int | None
+    start_us: int
+    end_us: int
+    energy_uwh: int
+    rate: str
+    cost: str
+    cost_excluding_tax: str
+
+
+class IntervalPrice(msgspec.Struct, frozen=True, gc=False):
+    """The price of an interval, or the reason why there is none yet. Amounts are decimal texts, `carbon_g` too."""
+
+    status: Status
+    reason: Reason | None
+    currency: str | None
+    cost: str | None
+    cost_excluding_tax: str | None
+    tax: str | None
+    carbon_g: str | None
+    tariff_id: str | None
+    tariff_version: int | None
+    components: tuple[Component, ...]
+
+
+Amounts = tuple[str, ...]
+"""One energy at one set of rates: its cost, its cost excluding tax, its tax; each charge's cost; each charge's net."""
+
+
+class AmountMemory:
+    """Bounds the amounts remembered by all rates together: when there are too many, all are forgotten."""
+
+    __slots__ = ("_count", "_limit", "_memos")
+
+    def __init__(self, limit: int = _MAX_AMOUNTS) -> None:
+        """Remember at most `limit` amounts."""
+        self._limit = limit
+        self._count = 0
+        self._memos: list[dict[int, Amounts]] = []
+
+    def keep(self, memo: dict[int, Amounts], charged_uwh: int, amounts: Amounts) -> None:
+        """Remember the amounts of one energy in `memo`."""
+        if self._count >= self._limit:
+            for other in self._memos:
+                other.clear()
+            self._memos.clear()
+            self._count = 0
+        if not memo:
+            self._memos.append(memo)
+        memo[charged_uwh] = amounts
+        self._count += 1
+
+
+class Rates:
+    """The charges of one tariff at one moment, compiled to integers, and the amounts they came to so far.
+
+    `missing` tells that a charge has no rate here (no point in its series): such energy cannot be priced yet.
+    `charged_uwh` is energy with the sign of its cost: negative where the customer is credited.
+    """
+
+    __slots__ = (
+        "_cost_excess", "_cost_factors", "_cost_lift", "_cost_scale", "_cost_total", "_memory",
+        "_net_divisor", "_net_excess", "_net_factors", "_net_scale", "_net_total", "_taxed",
+        "charges", "currency", "lines", "memo", "missing", "tariff_id", "tariff_version",
+    )  # fmt: skip
+
+    def __init__(self, tariff: Tariff, charges: tuple[ChargeRate, ...], memory: AmountMemory) -> None:
+        """Compile `charges`, whose series have been looked up (None: no price)."""
+        self.charges = charges
+        self.currency = tariff.currency
+        self.tariff_id = tariff.tariff_id
+        self.tariff_version = tariff.version
+        self.memo: dict[int, Amounts] = {}
+        self._memory = memory
+        rates = [charge.rate for charge in charges if isinstance(charge.rate, Decimal)]
+        self.missing = len(rates) < len(charges)
+        self.lines = tuple(
+            (charge.charge_id, charge.band, charge.tier, decimal_text(rate))
+            for charge, rate in zip(charges, rates, strict=False)
+        )
+        with_tax = sum((Fraction(tax.rate) for tax in tariff.taxes), start=Fraction(1))
+        self._compile(rates, with_tax, include_tax=tariff.prices_include_tax)
+
+    def _compile(self, rates: list[Decimal], with_tax: Fraction, *, include_tax: bool) -> None:
+        """Find integers: cost = charged * factor / 10**scale, and net = charged * factor / divisor / 10**scale."""
+        gross = [Fraction(rate) * (1 if include_tax else with_tax) for rate in rates]
+        net = [Fraction(rate) / (with_tax if include_tax else 1) for rate in rates]
+        self._taxed = with_tax != 1
+        self._cost_factors, self._cost_scale, _ = _common(gross)
+        self._net_factors, self._net_scale, self._net_divisor = _common(net)
+        self._cost_total = sum(self._cost_factors)
+        self._cost_excess: int = 10 ** max(self._cost_scale - MONEY_DECIMALS, 0)
+        self._cost_lift: int = 10 ** max(MONEY_DECIMALS - self._cost_scale, 0)
+        net_per_uwh = sum(net, start=Fraction(0)) * 10 ** (MONEY_DECIMALS - KWH_DECIMALS)
+        self._net_total, self._net_excess = net_per_uwh.numerator, net_per_uwh.denominator
+
+    def amounts(self, charged_uwh: int) -> Amounts:
+        """Compute what `charged_uwh` costs by itself, and remember it if it may come again: `memo` had no answer."""
+        if len(self.lines) != 1:
+            found = self._amounts_of_all(charged_uwh)
+        elif self._taxed:
+            found = self._taxed_amounts_of_one(charged_uwh)
+        else:
+            found = self._amounts_of_one(charged_uwh)
+        if charged_uwh % _UWH_PER_WH == 0:
+            self._memory.keep(self.memo, charged_uwh, found)
+        return found
+
+    def _amounts_of_one(self, charged_uwh: int) -> Amounts:
+        """Price at a single untaxed charge, whose text is the interval's too unless it has to be rounded."""
+        units = charged_uwh * self._cost_total
+        cost = line_cost = units_text(units, self._cost_scale)
+        if units % self._cost_excess:
+            cost = money_text(divide_half_even(units, self._cost_excess))
+        return cost, cost, "0", line_cost, line_cost
+
+    def _taxed_amounts_of_one(self, charged_uwh: int) -> Amounts:
+        units = charged_uwh * self._cost_total
+        cost = line_cost = units_text(units, self._cost_scale)
+        cost_units, rest = divmod(units, self._cost_excess)
+        if rest:
+            cost_units = divide_half_even(units, self._cost_excess)
+            cost = units_text(cost_units, MONEY_DECIMALS)
+        units = charged_uwh * self._net_total
+        net_units, rest = divmod(units, self._net_excess)
+        if rest:
+            net_units = divide_half_even(units, self._net_excess)
+            line_net = self._net_text(charged_uwh * self._net_factors[0])
+            net = units_text(net_units, MONEY_DECIMALS)
+        else:
+            net = line_net = units_text(net_units, MONEY_DECIMALS)
+        tax = units_text(cost_units * self._cost_lift - net_units, MONEY_DECIMALS)
+        return cost, net, tax, line_cost, line_net
+
+    def _amounts_of_all(self, charged_uwh: int) -> Amounts:
+        cost_units = divide_half_even(charged_uwh * self._cost_total, self._cost_excess) * self._cost_lift
+        net_units = divide_half_even(charged_uwh * self._net_total, self._net_excess)
+        costs = [units_text(charged_uwh * factor, self._cost_scale) for factor in self._cost_factors]
+        nets = [self._net_text(charged_uwh * factor) for factor in self._net_factors] if self._taxed else costs
+        return (
+            money_text(cost_units), money_text(net_units), money_text(cost_units - net_units), *costs, *nets
+        )  # fmt: skip
+
+    def exact(self, charged_uwh: int) -> tuple[Fraction, Fraction]:
+        """Return the unrounded cost, and cost excluding tax, of `charged_uwh`."""
+        return (
+            Fraction(charged_uwh * self._cost_total, 10**self._cost_scale),
+            Fraction(charged_uwh * self._net_total, self._net_excess * 10**MONEY_DECIMALS),
+        )
+
+    def components(self, start_us: int, end_us: int, energy_uwh: int, charged_uwh: int) -> list[Component]:
+        """Return a component for each charge."""
+        _, _, _, *texts = self.memo.get(charged_uwh) or self.amounts(charged_uwh)
+        half = len(self.lines)
+        return [
+            Component(charge_id, band, tier, start_us, end_us, energy_uwh, rate, cost, net)
+            for (charge_id, band, tier, rate), cost, net in zip(self.lines, texts[:half], texts[half:], strict=True)
+        ]
+
+    def _net_text(self, units: int) -> str:
+        """Return a charge's cost excluding tax: exact where its text is finite, else half even to 12 decimals."""
+        if self._net_divisor != 1:
+            units, rest = divmod(units, self._net_divisor)
+            if rest:
+                exact = Fraction(units * self._net_divisor + rest, self._net_divisor * 10**self._net_scale)
+                return money_text(round_money(exact))
+        return units_text(units, self._net_scale)
+
+
+def _common(values: list[Fraction]) -> tuple[list[int], int, int]:
+    """Return (factors, scale, divisor): a µWh costs factor / divisor / 10**scale; neither 2 nor 5 divides divisor."""
+    parts = [without_tens(value.denominator) for value in values]
+    scale = max((max(twos, fives) for twos, fives, _ in parts), default=0)
+    divisor = lcm(*(rest for _, _, rest in parts))
+    factors = [int(value * divisor * 10**scale) for value in values]
+    return factors, scale + KWH_DECIMALS, divisor
+
+
+def pending(reason: Reason, head: Rates | None, carbon_g: str | None) -> IntervalPrice:
+    """Say why an interval has no cost yet. Missing is not zero."""
+    return IntervalPrice(
+        status="pending",
+        reason=reason,
+        currency=None if head is None or reason == "mixed_currency" else head.currency,
+        cost=None,
+        cost_excluding_tax=None,
+        tax=None,
+        carbon_g=carbon_g,
+        tariff_id=None if head is None else head.tariff_id,
+        tariff_version=None if head is None else head.tariff_version,
+        components=(),
+    )
