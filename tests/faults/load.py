@@ -5,20 +5,19 @@ import threading
 import time
 from typing import Final, Self
 
-from tests.harness import Json, Stream, flat_tariff, location, record
+from tests.harness import Json, Stream, Unkeyed, flat_tariff, location, record
 
-QUARTERS: Final = 100
+_BATCH: Final = 20
 _LATE: Final = 40
 """Most records by which a late one comes later."""
 
 
 def load_documents(stream: Stream, locations: int) -> None:
     """Load two tariffs and some locations; every tenth has quarter-hourly intervals, every eleventh no tariff."""
-    day = [
-        {"name": "day", "when": [{"start": "07:00", "end": "21:00"}], "tiers": [{"up_to_kwh": None, "rate": "0.31"}]}
-    ]
-    night = [{"name": "night", "when": [], "tiers": [{"up_to_kwh": None, "rate": "0.123456"}]}]
-    charges = [{"charge_id": "energy", "kind": "energy", "bands": day + night}]
+    hours = [{"start": "07:00", "end": "21:00"}]
+    day = {"name": "day", "when": hours, "tiers": [{"up_to_kwh": None, "rate": "0.31"}]}
+    night = {"name": "night", "when": [], "tiers": [{"up_to_kwh": None, "rate": "0.123456"}]}
+    charges = [{"charge_id": "energy", "kind": "energy", "bands": [day, night]}]
     stream.load(flat_tariff("flat"), flat_tariff("bands", charges=charges))
     for number in range(locations):
         tariff_id = None if number % 11 == 10 else "bands" if number % 3 else "flat"
@@ -27,26 +26,39 @@ def load_documents(stream: Stream, locations: int) -> None:
         )
 
 
-def load_messages(seed: int, locations: int, count: int) -> list[Json]:
-    """Return so many quarter-hourly records in the order of their publication; the same for the same seed."""
+def load_messages(seed: int, locations: int, count: int) -> list[Json | list[Json]]:
+    """Return about so many quarter-hourly records in the order of their publication; the same for the same seed.
+
+    Where the order of two records matters, both have their location's key, so that they are in one partition.
+    """
     choose = random.Random(seed)  # noqa: S311 - chance, not secrets
-    messages: list[tuple[float, Json]] = []
+    messages: list[tuple[float, Json | list[Json]]] = []
+    batch: list[Json] = []
     for number in range(count):
         quarter, at = divmod(number, locations)
         kwh = choose.randrange(0, 20_000) / 1000
         one = record(f"loc_{at}", 15 * quarter, 15, kwh, record_reference_id=f"MET{number}")
-        messages.append((number, one))
         fate = choose.random()
         later = number + choose.uniform(1, _LATE * locations / 10)
-        if fate < 0.05:
-            messages.append((later, one))  # the same again
-        elif fate < 0.10:
-            messages.append((later, one | {"value": choose.randrange(0, 20_000) / 1000}))  # a correction
-        elif fate < 0.15:
-            messages[-1] = (later, one)  # late
-        elif fate < 0.17:
-            messages.append((later, one | _fault(choose, one)))
-    return [one for _, one in sorted(messages, key=lambda each: each[0])][:count]
+        if fate < 0.05:  # the same again, perhaps in another partition
+            messages += [(number, one), (later, Unkeyed(one) if fate < 0.02 else one)]
+        elif fate < 0.10:  # a correction
+            messages += [(number, one), (later, one | {"value": choose.randrange(0, 20_000) / 1000})]
+        elif fate < 0.15:  # late
+            messages.append((later, one))
+        elif fate < 0.17:  # right and wrong
+            messages += [(number, one), (later, one | _fault(choose, one))]
+        elif fate < 0.20:  # in whichever partition
+            messages.append((number, Unkeyed(one)))
+        elif fate < 0.30:  # in a batch of several locations
+            batch.append(one)
+        else:
+            messages.append((number, one))
+        if len(batch) == _BATCH:
+            messages.append((later, batch))
+            batch = []
+    messages.append((count, batch))
+    return [one for _, one in sorted(messages, key=lambda each: each[0])]
 
 
 def _fault(choose: random.Random, one: Json) -> Json:
@@ -67,7 +79,7 @@ def _fault(choose: random.Random, one: Json) -> Json:
 class Feeder:
     """Publishes messages at a pace, in a thread of its own. A context manager: leaving waits until all are published."""
 
-    def __init__(self, stream: Stream, messages: list[Json], per_second: float) -> None:
+    def __init__(self, stream: Stream, messages: list[Json | list[Json]], per_second: float) -> None:
         """Begin nothing yet."""
         self._stream: Final = stream
         self._messages: Final = messages

@@ -28,12 +28,26 @@ def test_kills_at_random_moments_lose_nothing_and_repeat_nothing(
     choose = random.Random(seed)  # noqa: S311 - chance, not secrets
     with Feeder(stream, messages[10_000:], per_second=1500):
         for kill in range(KILLS):
-            # The first is killed while it opens its partitions, the others at work.
+            # The first is killed while it opens its partitions, the others at work, or while they price again.
             worker = stream.worker(started=kill > 0)
             if kill == 0:
                 worker.await_log("reference_read")
-            time.sleep(choose.uniform(0.0, 1.2))
+            _change_documents(stream, kill)
+            time.sleep(choose.uniform(0.0, 1.0))
             worker.kill()
     stream.worker()
     stream.verify()
     assert sum(len(worker.logged("partitions_opened")) for worker in stream.workers) >= KILLS
+
+
+def _change_documents(stream: Stream, kill: int) -> None:
+    """Make one tariff dearer, and give one location another one."""
+    names, version = stream.names, kill + 2
+    stream.load(stream.documents[f"{names.tariffs}/flat"] | {"version": version, "taxes": _taxes(version)})
+    links = [{"direction": "IMPORT", "tariff_id": "flat" if kill % 2 else "bands"}]
+    for number in (0, 10, 100):
+        stream.load(stream.documents[f"{names.locations}/loc_{number}"] | {"tariffs": links})
+
+
+def _taxes(version: int) -> list[dict[str, str]]:
+    return [{"name": "VAT", "rate": f"0.{version}"}]
