@@ -47,6 +47,9 @@ class OfflineMessage(NamedTuple):
     headers: Sequence[tuple[str, bytes]] = ()
 
 
+KEY_LIMIT = 1024
+"""Longest key, in bytes, that a forwarded record carries along: our own keys are identifiers."""
+
 ORIGIN_HEADER = "meterstream-origin"
 """On forwarded records: topic, partition, offset and record_num of the first publication, and its key in hexadecimal."""
 
@@ -59,9 +62,9 @@ class Origin(NamedTuple):
     key: bytes | None
 
     def header(self) -> tuple[str, bytes]:
-        """Return the header that carries it."""
+        """Return the header that carries it; without a key that would make the forwarded message too large."""
         at = self.position
-        key = "-" if self.key is None else "x" + self.key.hex()
+        key = "-" if self.key is None or len(self.key) > KEY_LIMIT else "x" + self.key.hex()
         text = f"{at.topic}/{at.partition}/{at.offset}/{self.record_num}/{key}"
         return (ORIGIN_HEADER, text.encode())
 
