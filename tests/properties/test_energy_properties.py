@@ -23,6 +23,7 @@ values = st.one_of(
     st.floats(0, 1e9, allow_nan=False),
     st.decimals(0, 10**6, places=6).map(float),
     st.integers(0, 10**12).map(lambda halves: halves / 2 / 10**6),  # ties of half a µWh
+    st.integers(10**12, 10**16).map(lambda tenths: tenths / 10**7),
 )
 
 
@@ -43,6 +44,9 @@ def exactly(value: float, unit: Units, duration_us: int) -> int:
 @example(1e-9, "KWH", 0)
 @example(1.0, "W", 1_200_000_000)  # a third of a Wh
 @example(5e-324, "KW", HOUR_US)
+@example(9962233.6116045, "W", HOUR_US)  # ties that binary floating point gets wrong
+@example(17945616.400567, "W", HOUR_US // 2)
+@example(540309233.6394295, "WH", 0)
 def test_energy_is_what_fractions_say(value: float, unit: Units, duration_us: int) -> None:
     found = energy_uwh(value, unit, duration_us)
     assert found == exactly(value, unit, duration_us)
