@@ -77,7 +77,7 @@ def _fault(choose: random.Random, one: Json) -> Json:
 
 
 class Feeder:
-    """Publishes messages at a pace, in a thread of its own. A context manager: leaving waits until all are published."""
+    """Publishes messages at a pace, in a thread of its own. A context manager: what is left at its end comes at once."""
 
     def __init__(self, stream: Stream, messages: list[Json | list[Json]], per_second: float) -> None:
         """Begin nothing yet."""
@@ -85,6 +85,7 @@ class Feeder:
         self._messages: Final = messages
         self._per_second: Final = per_second
         self._thread: Final = threading.Thread(target=self._run)
+        self._hurry: Final = threading.Event()
         self.error: BaseException | None = None
 
     def __enter__(self) -> Self:
@@ -93,15 +94,11 @@ class Feeder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Wait until everything is published."""
+        """Publish the rest."""
+        self._hurry.set()
         self._thread.join()
         if self.error is not None:
             raise self.error
-
-    @property
-    def is_feeding(self) -> bool:
-        """Tell whether there is more to come."""
-        return self._thread.is_alive()
 
     def _run(self) -> None:
         batch = max(1, int(self._per_second / 20))
@@ -109,7 +106,7 @@ class Feeder:
         try:
             for at in range(0, len(self._messages), batch):
                 due_s = began_s + at / self._per_second
-                time.sleep(max(0.0, due_s - time.monotonic()))
+                self._hurry.wait(max(0.0, due_s - time.monotonic()))
                 self._stream.publish(*self._messages[at : at + batch])
         except Exception as error:  # noqa: BLE001 - it is raised where the feeder is left
             self.error = error

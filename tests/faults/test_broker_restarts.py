@@ -12,7 +12,7 @@ from tests.harness import Stream
 pytestmark = pytest.mark.broker
 
 LOCATIONS = 60
-RECORDS = 6000
+RECORDS = 4000
 
 
 def test_a_worker_goes_on_by_itself_when_the_broker_comes_back(

@@ -11,12 +11,15 @@ pytestmark = pytest.mark.broker
 
 def test_documents_that_changed_while_no_worker_ran_are_applied(kafka: str, streams: Callable[..., Stream]) -> None:
     stream = streams(kafka, partitions=2, emit_every_s=1)
-    same, dearer, moved, recut, late, market = sites(stream, 6)
+    same, dearer, moved, recut, late, market, gone = sites(stream, 7)
     stream.load(location(late.location_id, "arrives later"))
     stream.load(
         series_tariff("market", "AGILE"), series_day("AGILE", 0, ["0.10"]), location(market.location_id, "market")
     )
-    for site in (same, dearer, moved, recut, late, market):
+    stream.load(
+        series_tariff("gone", "GONE"), series_day("GONE", 0, ["0.1", "0.2"]), location(gone.location_id, "gone")
+    )
+    for site in (same, dearer, moved, recut, late, market, gone):
         stream.publish(site.record(0, 60, 2.0))
     worker = stream.worker()
     stream.verify()
@@ -34,27 +37,23 @@ def test_documents_that_changed_while_no_worker_ran_are_applied(kafka: str, stre
     assert recut.await_priced(30, times=2)["energy_wh"] == 0
     assert late.await_priced(0, times=2)["status"] == "priced"
     assert market.await_priced(30, times=2)["cost"] == "0.2"
-    stream.wait(lambda: len(stream.newest_priced()) == 12, "all prices")
+    stream.wait(lambda: len(stream.newest_priced()) == 14, "all prices")
     same.settle()
     assert [len(same.priced(minute)) for minute in (0, 30)] == [1, 1]
-    assert len(market.priced(0)) == 1
+    assert [len(each.priced(0)) for each in (same, market, gone)] == [1, 1, 1]
 
-    # What was applied is not applied again by the next worker, and a deletion is not missed.
+    # What was applied is not applied again by the next worker, and what was taken away is not missed.
     assert worker.terminate() == 0
     count = len(stream.seen(stream.names.priced))
     stream.load_raw(stream.names.tariffs, dearer.tariff_id, None)
+    stream.load_raw(stream.names.series, "GONE/2025-03-01", None)
     stream.load(series_day("AGILE", 0, ["0.10"]))
-    worker = stream.worker()
-    assert dearer.await_priced(0, times=3)["reason"] == "no_tariff"
-    assert dearer.await_priced(30, times=3)["reason"] == "no_tariff"
+    stream.worker()
+    assert [dearer.await_priced(minute, times=3)["reason"] for minute in (0, 30)] == ["no_tariff"] * 2
+    assert [gone.await_priced(minute, times=2)["reason"] for minute in (0, 30)] == ["no_price"] * 2
     assert market.await_priced(30, times=3)["reason"] == "no_price"
     same.settle()
-    assert len(stream.seen(stream.names.priced)) == count + 4
-
-    assert worker.terminate() == 0
-    stream.load_raw(stream.names.series, "AGILE/2025-03-01", None)
-    stream.worker()
-    assert market.await_priced(0, times=2)["reason"] == "no_price"
+    assert len(stream.seen(stream.names.priced)) == count + 6
     stream.check_sequences()
 
 

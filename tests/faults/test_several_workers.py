@@ -16,7 +16,7 @@ LOCATIONS = 60
 def test_a_frozen_worker_that_wakes_up_is_fenced(kafka: str, streams: Callable[..., Stream]) -> None:
     stream = streams(kafka, partitions=2, emit_every_s=1)
     load_documents(stream, LOCATIONS)
-    messages = load_messages(4, LOCATIONS, 6000)
+    messages = load_messages(4, LOCATIONS, 4000)
     frozen = stream.worker()
     with Feeder(stream, messages, per_second=300):
         stream.wait(lambda: stream.seen(stream.names.priced), "the first prices")
@@ -35,7 +35,7 @@ def test_a_frozen_worker_that_wakes_up_is_fenced(kafka: str, streams: Callable[.
 def test_workers_join_and_leave_under_load(kafka: str, streams: Callable[..., Stream]) -> None:
     stream = streams(kafka, partitions=4, emit_every_s=1)
     load_documents(stream, LOCATIONS)
-    messages = load_messages(5, LOCATIONS, 6000)
+    messages = load_messages(5, LOCATIONS, 4000)
     first = stream.worker()
     with Feeder(stream, messages, per_second=400):
         stream.wait(lambda: stream.seen(stream.names.priced), "the first prices")
@@ -49,7 +49,6 @@ def test_workers_join_and_leave_under_load(kafka: str, streams: Callable[..., St
         assert first.exit_code is None
         # It comes back with a store that has fallen behind.
         second = stream.worker(data_dir=stream.folder / "second")
-        time.sleep(1)
         assert first.terminate() == 0
     stream.verify()
     assert _last_opened(second) == [0, 1, 2, 3]
