@@ -158,6 +158,16 @@ def test_a_month_takes_the_place_of_its_days() -> None:
     assert priced["12:00"]["covered_seconds"] == 0
 
 
+def test_what_a_month_took_from_its_days_is_published_with_the_month() -> None:
+    """However long incomplete intervals are held back: what reads along must not count the energy twice meanwhile."""
+    partition = started(record("12:00", "12:30", 2), record(*MARCH, 300), emit_every_s=100.0)
+    for _ in range(2):
+        partition.take(1, 0)
+        partition.commit()
+    published = {json.loads(value)["start_time"][11:16]: json.loads(value) for _, value in partition.intervals}
+    assert {start: one["energy_wh"] for start, one in published.items()} == {"12:00": 0, "00:00": 300_000}
+
+
 @pytest.mark.parametrize("at", ["00:00", "00:10", "12:00"])
 @pytest.mark.parametrize("restart", [False, True])
 def test_power_at_an_instant_of_a_month_takes_nothing_from_it(at: str, restart: bool) -> None:  # noqa: FBT001
@@ -250,6 +260,17 @@ def test_a_forwarded_record_is_ordered_by_when_it_was_first_submitted(first: str
     home.settle(0.0)
     assert json.loads(published.values("intervals")[-1])["energy_wh"] == 9000
     assert home.metrics["superseded"] == (first == "own")
+
+
+def test_what_is_published_to_the_topic_of_forwarded_records_is_in_a_log_of_its_own() -> None:
+    """Offsets of two topics do not say which record came first; their times do."""
+    home, published = pipeline_of(HERE)
+    home.take_records(Log(RECORDS.topic, HERE), [message(record("00:00", "00:30", 9), 3, timestamp_ms=9000)])
+    direct = message(record("00:00", "00:30", 5), 1000, timestamp_ms=5000)
+    home.take_records(Log("meter.records-by-location", HERE), [direct])
+    home.settle(0.0)
+    assert json.loads(published.values("intervals")[-1])["energy_wh"] == 9000
+    assert home.metrics["superseded"] == 1
 
 
 def test_what_is_no_record_is_refused_where_it_is() -> None:
