@@ -404,6 +404,15 @@ def test_after_a_change_of_the_interval_length_the_same_energy_is_in_other_inter
     assert [priced[start]["revision"] for start in ("00:00", "00:30")] == [2, 2]
 
 
+def test_a_change_of_the_location_in_the_middle_of_a_transaction_forgets_no_reading() -> None:
+    partition = started(record("00:00", "00:10", 1), record("00:10", "00:20", 2), record("00:00", "00:10", 5))
+    for _ in range(3):
+        partition.take(1, 0)
+        partition.pipeline.forget_locations({"loc_1"})
+    partition.finish()
+    assert (last(partition)["00:00"]["energy_wh"], last(partition)["00:00"]["revision"]) == (7000, 2)
+
+
 # What cannot be
 
 
