@@ -126,14 +126,12 @@ def place(reading: Reading, bounds: Bounds, existing: Interval | None) -> Placem
         return Placement(Verdict.ACCEPTED, (Interval(bounds[0], bounds[1], 1, True, (reading,)),))
     start_us, end_us = reading.start_us, reading.end_us
     for other in existing.readings:
-        if (other.start_us < end_us and start_us < other.end_us) or (
-            other.start_us == start_us and other.end_us == end_us
-        ):
+        if (other.start_us < end_us and start_us < other.end_us) or other.start_us == start_us:
             return place_across(reading, [(bounds, existing)])
     readings = existing.readings
     if len(readings) >= READINGS_LIMIT:
         return _too_many(existing)
-    if readings and readings[-1].start_us <= start_us:
+    if readings and _by_time(readings[-1]) <= (start_us, end_us):
         merged = (*readings, reading)
     else:
         merged = tuple(sorted((*readings, reading), key=_by_time))
