@@ -197,6 +197,8 @@ def test_a_batch_of_too_many_records_is_refused_whole() -> None:
     record = json.dumps(GOOD).encode()
     full, too_many = (b"[" + b",".join([record] * count) + b"]" for count in (BATCH_LIMIT, BATCH_LIMIT + 1))
     assert refused(full) == []
+    assert [code for code, _ in refused(full.replace(record, b"{}", 1))] == ["missing_field"]
+    assert refused(too_many) == refused(too_many.replace(record, b"{}", 1))
     assert refused(too_many) == [("batch_too_large", "the message holds 10001 records (expected at most 10000)")]
 
 
