@@ -1,5 +1,6 @@
 """What is large for its kind must not come out larger than the topics take: that would hold its partition up for ever."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -74,16 +75,21 @@ def test_large_references_do_not_hold_their_partition_up(stream: Stream, site: S
 
 
 def test_very_many_readings_in_one_interval_do_not_hold_their_partition_up(stream: Stream, site: Site) -> None:
-    # Seconds and fractions of seconds: each is a plausible record, together they are more than a message holds.
-    readings = [site.record(n / 1000, 1 / 1000, 0.001) for n in range(30_000)]
-    for number, reading in enumerate(readings):
-        reading["start_time"], reading["end_time"] = _fraction(60 * number), _fraction(60 * number + 60)
-    for at in range(0, len(readings), 3000):
-        stream.publish(readings[at : at + 3000], key=site.location_id)
-    stream.wait(lambda: site.priced(0) or site.rejected(), "a price or a refusal", timeout_s=30)
+    # Fractions of seconds, with references as long as they may be: each is a plausible record, together they are too much.
+    reference = "\U0001f4a1" * 200
+    texts = {"record_reference_id": reference, "session_reference_id": reference}
+    readings = [
+        site.record(0, 30, 0.001, **texts) | {"start_time": _fraction(300 * n), "end_time": _fraction(300 * n + 300)}
+        for n in range(6000)
+    ]
+    for at in range(0, len(readings), 250):
+        batch = json.dumps(readings[at : at + 250], ensure_ascii=False).encode()
+        stream.publish(batch, key=site.location_id)
+    stream.wait(lambda: len(site.rejected()) == 2400, "the refusal of what is too much")
+    assert "3600" in site.rejected()[0]["message"]
+    stream.wait(lambda: any(each["energy_wh"] == 3600 for each in site.priced(0)), "the price of what was taken")
+    assert len(site.intervals(0)[-1]["records"]) == 3600
     site.settle()
-    decided = sum(stream.totals()[name] for name in ("accepted", "rejected", "superseded", "duplicate"))
-    assert decided == stream.totals()["input"]
 
 
 def _fraction(milliseconds: int) -> str:

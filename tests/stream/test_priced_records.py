@@ -186,3 +186,10 @@ def test_a_storm_of_corrections_ends_with_the_last_one(stream: Stream, site: Sit
     assert [each["sequence"] for each in published] == list(range(1, len(published) + 1))
     revisions = [each["revision"] for each in published]
     assert revisions == sorted(set(revisions))
+
+
+def test_a_batch_of_ten_thousand_records_is_taken(stream: Stream, site: Site) -> None:
+    place = stream.publish([site.record(3 * number, 3, 0.001) for number in range(10_000)], key=site.location_id)[0]
+    stream.wait(lambda: len(stream.priced(site.location_id)) == 1000, "a thousand half hours")
+    assert {each["energy_wh"] for each in stream.priced(site.location_id)} == {10}
+    assert stream.refusals_at(place) == []

@@ -171,6 +171,17 @@ def test_a_new_location_is_known_without_a_restart(stream: Stream, site: Site) -
     assert [each["start_time"] for each in priced] == [instant(30)]
 
 
+def test_what_was_held_back_is_published_though_its_location_went_and_came_back(stream: Stream, site: Site) -> None:
+    document = stream.documents[f"{stream.names.locations}/{site.location_id}"]
+    site.publish(site.record(0, 10, 1.0))
+    changelog, key = stream.names.intervals_changelog, site.interval_id(0).encode()
+    stream.wait(lambda: any(each.key.endswith(key) for each in stream.seen(changelog)), "the record accepted")
+    stream.load_raw(stream.names.locations, site.location_id, None)
+    time.sleep(2.5)  # its publication would have been due meanwhile
+    stream.load(document)
+    assert site.await_priced(0, timeout_s=10)["energy_wh"] == 1000
+
+
 def test_documents_are_complete_before_the_first_record_is_priced(new_stream: Callable[..., Stream]) -> None:
     stream = new_stream(partitions=2)
     names = [f"loc_{number}" for number in range(2000)]
