@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from app.domain.instants import format_instant, parse_instant_us
 from app.domain.reference import ReferenceBook
 from app.streams.sources import OfflineMessage
+from app.wire.location import parse_location
 from tests.simulation import SimulatedPartition, book_of, flat_tariff, message
 
 MINUTE_US = 60_000_000
@@ -22,17 +23,25 @@ FEBRUARY = ("2025-02-01T00:00:00Z", "2025-03-01T00:00:00Z")
 MARCH = ("2025-03-01T00:00:00Z", "2025-03-31T23:00:00Z")
 
 
-@cache
-def book() -> ReferenceBook:
+def book_with(minutes: int) -> ReferenceBook:
     """Return a book in which a band begins inside an interval, and export is paid."""
     bands = [
         {"name": "late", "when": [{"start": "23:40", "end": "24:00"}], "tiers": [{"rate": "0.31"}]},
         {"name": "rest", "when": [], "tiers": [{"rate": "0.17"}]},
     ]
     tou = flat_tariff("tou") | {"charges": [{"charge_id": "energy", "kind": "energy", "bands": bands}]}
-    links = [{"direction": "IMPORT", "tariff_id": "tou"}, {"direction": "EXPORT", "tariff_id": "out"}]
     tariffs = [tou, flat_tariff("out", "0.09", "EXPORT")]
-    return book_of({"location_id": "loc_1", "tariffs": links, "max_power_kw": "100000"}, tariffs=tariffs)
+    return book_of(location_with(minutes), tariffs=tariffs)
+
+
+def location_with(minutes: int) -> dict[str, Any]:
+    links = [{"direction": "IMPORT", "tariff_id": "tou"}, {"direction": "EXPORT", "tariff_id": "out"}]
+    more = {"timezone": "Europe/London", "interval_minutes": minutes, "max_power_kw": "100000"}
+    return {"location_id": "loc_1", "tariffs": links} | more
+
+
+book = cache(lambda: book_with(30))
+"""The book of all examples that change nothing in it."""
 
 
 def record_of(period: tuple[str, str], **fields: Any) -> dict[str, Any]:
@@ -226,3 +235,53 @@ def test_what_was_published_is_what_is_stored(log: list[OfflineMessage], plan: l
             reading.record_reference_id for reading in state.readings
         ]
     assert {key.decode() for key in partition.final_bodies()} == set(states)
+
+
+def energies_of(partition: SimulatedPartition) -> dict[str, tuple[int, int, Any]]:
+    """Return what each interval says of energy, without how often that has changed, and without instants."""
+    found = {}
+    for key, (end_us, _, energy_uwh, readings) in partition.facts().items():
+        lasting = [one for one in readings if one[0] < one[1]]
+        if lasting:
+            found[key] = (end_us, energy_uwh, lasting)
+    return found
+
+
+then = st.sampled_from(["restart", "price again at once"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(logs, st.integers(0, 14), st.sampled_from([(30, 60), (60, 15), (15, 30)]), st.sets(then))
+def test_after_another_interval_length_all_is_as_if_it_had_always_been_so(
+    log: list[OfflineMessage], change: int, minutes: tuple[int, int], also: set[str]
+) -> None:
+    partition = SimulatedPartition(log, book_with(minutes[0]))
+    partition.take(change, 0)
+    partition.commit()
+    affected = partition.book.put_location(parse_location(location_with(minutes[1])))
+    if "restart" in also:
+        partition.open()
+    partition.pipeline.forget_locations(affected.location_ids)
+    if "price again at once" in also:
+        reprice_all(partition)
+    partition.finish()
+    reprice_all(partition)
+    partition.finish()
+    always = SimulatedPartition(log, book_with(minutes[1]))
+    always.finish()
+    assert energies_of(partition) == energies_of(always)
+    assert partition.rejected == always.rejected
+    costs, expected = (
+        {
+            one["interval_id"]: one["cost"]
+            for one in map(json.loads, dict(run.priced).values())
+            if one["covered_seconds"]
+        }
+        for run in (partition, always)
+    )
+    assert costs == expected
+
+
+def reprice_all(partition: SimulatedPartition) -> None:
+    for interval_id in partition.pipeline.interval_ids("loc_1", None, None):
+        partition.pipeline.reprice(interval_id)

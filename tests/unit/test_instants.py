@@ -77,6 +77,12 @@ def test_what_is_no_timestamp_is_malformed(text: str) -> None:
     assert repr(text) in str(caught.value)
 
 
+def test_what_is_shown_of_a_text_is_short() -> None:
+    with pytest.raises(InstantError) as caught:
+        parse_instant_us("x" * 1_000_000)
+    assert len(str(caught.value)) < 200
+
+
 @pytest.mark.parametrize(
     ("at_us", "text"),
     [
