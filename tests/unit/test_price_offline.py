@@ -81,3 +81,13 @@ def test_the_counts_say_what_became_of_every_record() -> None:
 def test_a_generator_is_read_once() -> None:
     result = price_offline((record("a", f"0{hour}:00") for hour in range(5)), iter(()), iter(()))
     assert result.counts["rejected"] == 5
+
+
+def test_more_energy_than_a_double_carries_is_priced_exactly() -> None:
+    """30 records of 1 GWh less 1 µWh: 30 * (1,000,000 - 0.000000001) kWh * 0.20 = 6,000,000 - 0.000000006."""
+    minutes = [
+        {"start_time": f"2025-03-01T00:{at:02}:00Z", "end_time": f"2025-03-01T00:{at + 1:02}:00Z"} for at in range(30)
+    ]
+    result = priced(*(record("a", "00:00", 999_999.999999999, **times) for times in minutes))
+    (one,) = map(json.loads, result.priced)
+    assert (one["complete"], one["cost"]) == (True, "5999999.999999994")
