@@ -125,15 +125,20 @@ class Worker:
     def __init__(self, command: list[str], environ: Mapping[str, str], log_path: Path) -> None:
         """Start the process; its log goes to a file."""
         self.log_path: Final = log_path
-        with log_path.open("ab") as log:
+        self._output_path: Final = log_path.with_suffix(".out")
+        with log_path.open("ab") as log, self._output_path.open("ab") as output:
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env=dict(environ), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command, cwd=ROOT, env=dict(environ), stdin=subprocess.DEVNULL, stdout=output, stderr=log
             )
 
     @property
     def exit_code(self) -> int | None:
         """The exit status, or None while it runs."""
         return self._process.poll()
+
+    def output(self) -> str:
+        """Return what it has written to its standard output."""
+        return self._output_path.read_text(encoding="utf-8", errors="replace")
 
     def log(self) -> list[Json]:
         """Return what it has logged so far, as far as it is JSON."""

@@ -33,6 +33,7 @@ def test_a_restart_in_order_goes_on_with_the_sequence(new_stream: Callable[..., 
     began_s = time.monotonic()
     assert first.terminate(timeout_s=10) == 0
     assert time.monotonic() - began_s < 10
+    assert first.output() == ""  # the log is on stderr, and nothing comes between its lines where both are joined
 
     another.publish(another.record(0, 30, 4.0))  # while no worker runs
     began_s = time.monotonic()
