@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -43,11 +43,41 @@ def configure_logging(settings: Settings) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    handler.addFilter(_Repeats())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
     for chatty in ("aiokafka", "faust", "mode", "kafka"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
+
+
+class _Repeats(logging.Filter):
+    """Lets the same message of a library through once in ten seconds: without a broker its client says it 100 times a second."""
+
+    _EVERY_S: Final = 10.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether to log a record, and say in it how many like it were left out."""
+        if record.name.startswith("app."):
+            return True
+        key = (record.name, str(record.msg))
+        last_s, left_out = self._last.get(key, (-self._EVERY_S, 0))
+        if record.created - last_s < self._EVERY_S:
+            self._last[key] = (last_s, left_out + 1)
+            return False
+        if len(self._last) > _MOST_MESSAGES:
+            self._last.clear()
+        self._last[key] = (record.created, 0)
+        if left_out:
+            record.msg = f"{record.msg} (and {left_out} times more since)"
+        return True
+
+
+_MOST_MESSAGES: Final = 1000
 
 
 def run(settings: Settings) -> int:
@@ -64,6 +94,7 @@ def serve(app: MeterApp) -> int:
 
     _tune()
     worker = faust.Worker(app, quiet=True, redirect_stdouts=False, override_logging=False)
+    worker.spinner = None  # It would write escape codes, also where nobody looks.
     try:
         worker.execute_from_commandline()
     except SystemExit as stop:
@@ -87,7 +118,9 @@ def __getattr__(name: str) -> Any:
     try:
         settings = load_settings()
     except SettingsError as error:
-        sys.exit("\n".join(["meterstream: the settings are wrong:", *(f"  {problem}" for problem in error.problems)]))
+        lines = ["meterstream: the settings are wrong:", *(f"  {problem}" for problem in error.problems)]
+        sys.stderr.write("\n".join(lines) + "\n")
+        sys.exit(2)  # as `meterstream worker` does
     configure_logging(settings)
     globals()["app"] = create_app(settings)
     return globals()["app"]

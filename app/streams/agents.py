@@ -1,7 +1,7 @@
 """The Faust application: its topics, its tables and its two agents, which hand the chunks of a partition to its shard."""
 
 import logging
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import faust
 from faust.app.base import BootStrategy
@@ -10,11 +10,13 @@ from faust.types import TP
 from app.domain.reference import ReferenceBook
 from app.streams.chunks import ChunkTopic, ChunkTransport, Gate
 from app.streams.config import StreamConfig
+from app.streams.faults import StoreError
 from app.streams.faust_tables import ShardTable
 from app.streams.recovery import ShardTableManager
 from app.streams.reference import ReferenceReader
 from app.streams.shard import ShardParts
-from app.streams.shards import Shards
+from app.streams.shards import Shards, exit_for_store
+from app.streams.store import lock_data_dir
 from app.streams.topics import TopicNames, require_topics
 
 _QUEUE_CHUNKS: Final = 16
@@ -34,13 +36,17 @@ class MeterApp(faust.App):
     shards: Shards
     reference: ReferenceReader
     topic_names: TopicNames
+    data_dir_lock: IO[bytes]
     book: ReferenceBook
 
     logger = logging.getLogger("faust.app")
     BootStrategy = _NoWeb
 
     def _create_directories(self) -> None:
-        self.settings.data_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            self.data_dir_lock = lock_data_dir(self.settings.data_dir)
+        except StoreError as error:
+            exit_for_store(error)
 
     def _new_transport(self) -> Any:
         return ChunkTransport(self.conf.broker_consumer, self)

@@ -80,6 +80,8 @@ class Outbox:
         builder.close()
         count = builder.record_count()
         future = await self._producer.send_batch(builder, target[0], partition=target[1])
+        # When the transaction fails nobody asks the other batches any more what became of them.
+        future.add_done_callback(_hear)
         self._sent.append((target, count, future))
 
     async def delivered(self) -> dict[_Target, int]:
@@ -90,3 +92,9 @@ class Outbox:
             metadata = await future
             ends[target] = metadata.offset + count
         return ends
+
+
+def _hear(future: asyncio.Future[Any]) -> None:
+    """Take note of a batch's fault, so that asyncio does not report it as unheard."""
+    if not future.cancelled():
+        future.exception()

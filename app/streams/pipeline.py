@@ -6,6 +6,7 @@ can contain stops it: a record whose handling raises is tried once more by itsel
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 from math import inf
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
@@ -68,6 +69,9 @@ class Context(NamedTuple):
 
 _LONGEST_US: Final = (31 * 24 + 1) * US_PER_HOUR
 """A month of 31 days in which clocks go back."""
+
+_HOMELESS_S: Final = 1.0
+"""How often an interval whose location is unknown is looked at again, at most."""
 
 Stage = Callable[[MeterRecord, Meter, Place, int | None], Reading | Rejected]
 
@@ -325,15 +329,17 @@ class Pipeline:
             else:
                 held.setdefault(interval_id, now_s)
         latest_s = now_s - self._emit_every_s
-        while held:
-            interval_id = next(iter(held))
-            if held[interval_id] > latest_s:
-                break
+        for interval_id in list(takewhile(lambda known: held[known] <= latest_s, held)):
             del held[interval_id]
+            interval_or_none = self.tables.interval(interval_id)
+            if interval_or_none is None or not interval_or_none.held:
+                continue
             location_id, device_id, flow, direction, _ = interval_id.split("|")
             meter_or_none = self.bucketer.meter(MeterId(location_id, device_id, flow, direction))  # type: ignore[arg-type]
-            interval_or_none = self.tables.interval(interval_id)
-            if meter_or_none is not None and interval_or_none is not None and interval_or_none.held:
+            if meter_or_none is None:
+                # Its location's document was deleted: it waits until there is one again.
+                held[interval_id] = now_s + max(_HOMELESS_S - self._emit_every_s, 0)
+            else:
                 self._publish(interval_id, interval_or_none, meter_or_none)
 
     def _publish(self, interval_id: str, interval: Interval, meter: Meter) -> None:

@@ -82,7 +82,7 @@ class Shards:
                     shard.distrust_store()
                 await self.close()
             except StoreError as error:
-                _exit_for_store(error)
+                exit_for_store(error)
             except Exception as error:  # noqa: BLE001 - the broker may be away: it comes back
                 log.warning("open_failed", partitions=wanted, reason=repr(error), again_in_s=delay_s)
                 await self.close()
@@ -150,7 +150,7 @@ class Shards:
         if isinstance(error, StoreCorruptError):
             shard.distrust_store()
         elif isinstance(error, StoreError):
-            _exit_for_store(error)
+            exit_for_store(error)
         if self._shards.get(shard.partition) is not shard:
             return
         fenced = isinstance(error, ProducerFenced)
@@ -177,7 +177,7 @@ class Shards:
             try:
                 await self._open([shard.partition])
             except StoreError as error:
-                _exit_for_store(error)
+                exit_for_store(error)
             except Exception as error:  # noqa: BLE001 - the broker may be away: it comes back
                 delay_s = min(delay_s * 2, RETRY_MOST_S)
                 log.warning("reopen_failed", partition=shard.partition, reason=repr(error), again_in_s=delay_s)
@@ -228,11 +228,12 @@ class Shards:
                 shard.recent.clear()
             if recent:
                 rate = recent["input"] / (now_s - last_s)
-                log.info("throughput", records_per_second=round(rate), **dict(sorted(recent.items())))
+                totals = dict(sorted(self.totals().items()))
+                log.info("throughput", records_per_second=round(rate), **dict(sorted(recent.items())), totals=totals)
             last_s = now_s
 
 
-def _exit_for_store(error: BaseException) -> Any:
+def exit_for_store(error: BaseException) -> Any:
     """End the process at once: going on without a store would only look like work. A supervisor starts it again."""
     log.critical("store_failed", reason=str(error), action="the worker ends; nothing is lost, it is all in Kafka")
     os._exit(EXIT_STORE)

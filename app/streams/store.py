@@ -4,10 +4,11 @@ It is a copy: everything in it can be read again from the changelog topics, and 
 are written together with the changes. A store that cannot be opened, or that belongs to other topics, is thrown away.
 """
 
+import fcntl
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import structlog
 from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch
@@ -22,6 +23,24 @@ _MEMTABLES: Final = 2
 _BLOOM_BITS: Final = 10
 _FORMAT: Final = "1"
 _FORMAT_KEY: Final = b"#format"
+
+
+def lock_data_dir(data_dir: Path) -> IO[bytes]:
+    """Take a data folder for this process, until the file that is returned is closed or the process ends.
+
+    Raises:
+        StoreError: another worker has it.
+
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    lock = (data_dir / "lock").open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        message = f"{data_dir} is in use by another worker (each needs a METERSTREAM_DATA_DIR of its own)"
+        raise StoreError(message) from error
+    return lock
 
 
 class StoreCache:
