@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX: Final = "METERSTREAM_"
@@ -173,25 +173,39 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         """Require what only several settings together can break."""
-        problems = []
-        if 3 * self.heartbeat_interval_ms > self.session_timeout_ms:
-            problems.append(
-                f"METERSTREAM_HEARTBEAT_INTERVAL_MS={self.heartbeat_interval_ms}: expected at most a third of "
-                f"METERSTREAM_SESSION_TIMEOUT_MS={self.session_timeout_ms}"
-            )
-        if self.commit_interval_ms > self.transaction_max_ms:
-            problems.append(
-                f"METERSTREAM_COMMIT_INTERVAL_MS={self.commit_interval_ms}: expected at most "
-                f"METERSTREAM_TRANSACTION_MAX_MS={self.transaction_max_ms}"
-            )
-        if self.max_record_bytes > self.fetch_max_bytes:
-            problems.append(
-                f"METERSTREAM_MAX_RECORD_BYTES={self.max_record_bytes}: expected at most "
-                f"METERSTREAM_FETCH_MAX_BYTES={self.fetch_max_bytes}"
-            )
+        problems = _contradictions({name: getattr(self, name) for name in _COMPARED})
         if problems:
             raise SettingsError(problems)
         return self
+
+
+class _AtMost(NamedTuple):
+    """A setting that may not exceed another: ``factor`` times the first is at most the second."""
+
+    small: str
+    large: str
+    factor: int = 1
+    words: str = ""
+
+
+_AT_MOST: Final = (
+    _AtMost("heartbeat_interval_ms", "session_timeout_ms", 3, "a third of "),
+    _AtMost("commit_interval_ms", "transaction_max_ms"),
+    _AtMost("max_record_bytes", "fetch_max_bytes"),
+)
+_COMPARED: Final = frozenset(name for rule in _AT_MOST for name in (rule.small, rule.large))
+_INTEGER: Final = TypeAdapter(int)
+
+
+def _contradictions(values: Mapping[str, int]) -> list[str]:
+    """One sentence for each pair of settings that contradict each other; a pair that is not complete is left out."""
+    return [
+        f"{variable_of(rule.small)}={values[rule.small]}: expected at most {rule.words}"
+        f"{variable_of(rule.large)}={values[rule.large]}"
+        for rule in _AT_MOST
+        if rule.small in values and rule.large in values
+        if rule.factor * values[rule.small] > values[rule.large]
+    ]
 
 
 class _GivenEnvironment(EnvSettingsSource):
@@ -233,10 +247,11 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     problems = [
         _unknown(name, list(known.values())) for name in sorted(given) if name.startswith(PREFIX) and name not in known
     ]
+    values = _GivenEnvironment(Settings, ours)()
     try:
-        settings = Settings(**_GivenEnvironment(Settings, ours)())
+        settings = Settings(**values)
     except ValidationError as error:
-        raise SettingsError([*_explain(error, source_of), *problems]) from None
+        raise SettingsError([*_explain(error, source_of), *_contradictions_beside(error, values), *problems]) from None
     if problems:
         raise SettingsError(problems)
     return settings
@@ -261,6 +276,15 @@ def _unknown(name: str, known: list[str]) -> str:
     return f"{name} is no setting" + (
         f"; did you mean {variable_of(near[0])}?" if near else "; `meterstream worker --help` lists them"
     )
+
+
+def _contradictions_beside(error: ValidationError, values: Mapping[str, Any]) -> list[str]:
+    """Compare the settings that are right by themselves: pydantic compares nothing when one is wrong."""
+    wrong = {str(mistake["loc"][0]) for mistake in error.errors() if mistake["loc"]}
+    if not wrong:
+        return []  # only the comparisons failed, and they have been told
+    right = Settings.model_construct(**{name: value for name, value in values.items() if name not in wrong})
+    return _contradictions({name: _INTEGER.validate_python(getattr(right, name)) for name in _COMPARED - wrong})
 
 
 def _explain(error: ValidationError, source_of: Mapping[str, str]) -> list[str]:

@@ -83,6 +83,32 @@ def test_settings_that_contradict_each_other_are_refused(environ: dict[str, str]
     assert problem.startswith(named)
 
 
+def test_contradictions_are_told_beside_values_that_are_not_allowed() -> None:
+    problems = problems_of(
+        {
+            "METERSTREAM_PARTITIONS": "0",
+            "METERSTREAM_HEARTBEAT_INTERVAL_MS": "6000.0",
+            "METERSTREAM_COMMIT_INTERVAL_MS": "2000",
+            "METERSTREAM_MAX_RECORD_BYTES": "8000000",
+            "METERSTREAM_FETCH_MAX_BYTES": "few",
+        }
+    )
+    assert [problem.partition(":")[0] for problem in problems] == [
+        "METERSTREAM_PARTITIONS='0'",
+        "METERSTREAM_FETCH_MAX_BYTES='few'",  # and the largest record is not compared with what nobody asked for
+        "METERSTREAM_HEARTBEAT_INTERVAL_MS=6000",
+        "METERSTREAM_COMMIT_INTERVAL_MS=2000",
+    ]
+
+
+def test_contradictions_are_told_beside_variables_that_are_no_settings() -> None:
+    problems = problems_of({"METERSTREAM_COMMIT_INTERVAL_MS": "2000", "METERSTREAM_LINGER": "3"})
+    assert [problem.partition(":")[0] for problem in problems] == [
+        "METERSTREAM_COMMIT_INTERVAL_MS=2000",
+        "METERSTREAM_LINGER is no setting; did you mean METERSTREAM_LINGER_MS?",
+    ]
+
+
 @pytest.mark.parametrize("off", ["off", "none", "", "OFF"])
 def test_an_optional_setting_can_be_switched_off(off: str) -> None:
     assert load_settings({"METERSTREAM_FUTURE_TOLERANCE_S": off}).future_tolerance_s is None
