@@ -1,7 +1,6 @@
 """One stream with a worker, and commands with its settings, for all stories."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from tests.harness import Stream
 
 EMIT_EVERY_S = 0.5
 MONTHS = months()
-# It tells the tests where data is, and a command would take it for a setting that does not exist.
-os.environ.pop("METERSTREAM_SHARED_DATA", None)
 
 
 @pytest.fixture(scope="session")

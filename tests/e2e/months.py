@@ -102,7 +102,7 @@ def made_up() -> Month:
 
 def months() -> list[Month]:
     """Return the made-up month, and the real one where it is at hand."""
-    given = os.environ.get("METERSTREAM_SHARED_DATA")
+    given = os.environ.get("SHARED_DATA")
     path = (Path(given) if given else ROOT.parent / "shared" / "data") / REAL_FILE
     if not path.exists():
         return [made_up()]
