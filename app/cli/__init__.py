@@ -50,7 +50,9 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            if ctx.params.get("debug") or isinstance(error, click.exceptions.Exit | click.Abort | click.ClickException):
+            # A pipe whose reader has gone (`… | head`) is nobody's mistake: click ends without a word.
+            click_ends = click.exceptions.Exit | click.Abort | click.ClickException | BrokenPipeError
+            if ctx.params.get("debug") or isinstance(error, click_ends):
                 raise
             if _wants_tracebacks():
                 raise

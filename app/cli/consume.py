@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any, Final, Literal
 
@@ -14,7 +14,7 @@ from app.settings import Settings
 
 _POLL_MS: Final = 200
 _SILENCE_MAX_S: Final = 10.0
-"""After so long without a record or progress the end that was seen at the start is not coming."""
+"""After so long without a record or progress the broker is taken for gone."""
 
 
 @asynccontextmanager
@@ -58,23 +58,39 @@ async def follow(settings: Settings, topic: str, *, from_start: bool) -> AsyncGe
 
 
 async def read_to_end(settings: Settings, topic: str) -> AsyncGenerator[Any, None]:
-    """Yield the records that are in a topic now."""
+    """Yield the records that are in a topic now, all of them. Raises `NoBrokerError` when the broker falls silent."""
     async with _consumer(settings, topic, "earliest") as (consumer, partitions):
-        ends = await consumer.end_offsets(partitions)
-        begins = await consumer.beginning_offsets(partitions)
+        ends = await _answer(settings, topic, consumer.end_offsets(partitions))
+        begins = await _answer(settings, topic, consumer.beginning_offsets(partitions))
         waiting = {partition for partition in partitions if ends[partition] > begins[partition]}
         progress_at_s = time.monotonic()
         positions: dict[TopicPartition, int] = {}
-        while waiting and time.monotonic() - progress_at_s < _SILENCE_MAX_S:
+        while waiting:
             for partition, records in (await consumer.getmany(*waiting, timeout_ms=_POLL_MS)).items():
                 for record in records:
                     if record.offset < ends[partition]:
                         yield record
             for partition in list(waiting):
                 # The position, because markers of transactions have offsets too and are never seen as records.
-                position = await asyncio.wait_for(consumer.position(partition), _SILENCE_MAX_S)
+                position = await _answer(settings, topic, consumer.position(partition))
                 if positions.get(partition) != position:
                     positions[partition] = position
                     progress_at_s = time.monotonic()
                 if position >= ends[partition]:
                     waiting.discard(partition)
+            if waiting and time.monotonic() - progress_at_s > _SILENCE_MAX_S:
+                raise _silence(settings, topic)
+
+
+async def _answer(settings: Settings, topic: str, question: Awaitable[Any]) -> Any:
+    """Wait for what the broker says. Raises `NoBrokerError` when that takes too long."""
+    try:
+        return await asyncio.wait_for(question, _SILENCE_MAX_S)
+    except TimeoutError:
+        raise _silence(settings, topic) from None
+
+
+def _silence(settings: Settings, topic: str) -> NoBrokerError:
+    """Say that not all was read: what is missing must not look like what is not there."""
+    where = settings.bootstrap_servers
+    return NoBrokerError(f"Kafka at {where} has not answered for {_SILENCE_MAX_S:g} s; {topic} was read only in part")

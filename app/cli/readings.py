@@ -1,13 +1,14 @@
 """What ``send`` and ``price`` share: files of readings, and the options that say how to read them."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from functools import wraps
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, get_args
 
 import click
 
+from app.cli.arriving import arriving_lines
 from app.importers.csv_readings import CsvOptions, Granularity, read_csv
 from app.importers.detect import Format, detect_format
 from app.importers.jsonl import read_jsonl
@@ -93,6 +94,21 @@ def read_rows(path: Path, reading: ReadingOptions) -> Iterator[Row]:
     else:
         with open_lines(path) as file:
             yield from read_jsonl(file)
+
+
+async def read_arriving() -> AsyncGenerator[list[Row], None]:
+    """Yield the rows of standard input as they come, those that came together in one list.
+
+    They are JSON Lines. Waiting for more holds nothing up, and ends when the task is cancelled, unlike a read that blocks.
+    """
+    before = 0
+    async for lines in arriving_lines(sys.stdin.fileno()):
+        # Only line 1 of the whole input may begin with a byte order mark: others get a blank line before them.
+        if before:
+            yield [row._replace(number=row.number + before - 1) for row in read_jsonl([b"", *lines])]
+        else:
+            yield list(read_jsonl(lines))
+        before += len(lines)
 
 
 def open_lines(path: Path) -> BinaryIO:

@@ -1,9 +1,10 @@
 """``meterstream send``: meter records from files."""
 
 import asyncio
+import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -14,7 +15,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from app.cli.errors import EXIT_FAILED
-from app.cli.readings import STDIN, ReadingOptions, read_rows, reading_options
+from app.cli.readings import STDIN, ReadingOptions, read_arriving, read_rows, reading_options
+from app.cli.signals import run
 from app.importers.rows import MESSAGE_MAX_BYTES, FileError, Message, Row, group
 from app.settings import Settings, load_settings
 from app.streams.publish import Publisher
@@ -23,6 +25,10 @@ from app.streams.topics import topic_names
 _ROWS_PER_MESSAGE: Final = 100
 _FAILURES_SHOWN: Final = 20
 _TICK_EVERY: Final = 64
+_LISTEN_EVERY: Final = 512
+
+Items = AsyncGenerator[Row | Message, None]
+"""What a file holds: messages to send, and rows of which there is none."""
 
 
 class Tally:
@@ -81,12 +87,13 @@ def send_command(
 ) -> None:
     """Send meter records from files into meter.records.
 
-    JSON Lines: a record, or an array of records, a line; - is standard input. CSV: a header
+    JSON Lines: a record, or an array of records, a line; - is standard input, sent as it comes. CSV: a header
     metering_point,period_start,quantity, with quantity in kWh and a granularity (5, 10, 15, 30, 60 minutes or months)
     that is the same in all of the file. NEM12: channels E* are import, B* export.
 
     Rows of one location keep their order. Counts what the broker accepted; whether a record is valid is seen by the
-    worker (`meterstream rejected list`). Sending a file twice changes nothing.
+    worker (`meterstream rejected list`). Sending a file twice changes nothing. Ctrl-C or SIGTERM ends it with the
+    counts so far (exit code 1).
 
     \b
     Example:
@@ -98,7 +105,7 @@ def send_command(
     tally = Tally(failures_file)
     sources = [(path, _messages(path, reading, rows_per_message, settings)) for path in files]
     try:
-        asyncio.run(_send_all(settings, sources, tally))
+        run(_send_all(settings, sources, tally))
     finally:
         if tally.submitted or tally.failed or tally.skipped:
             _report(tally)
@@ -106,19 +113,34 @@ def send_command(
         raise SystemExit(EXIT_FAILED)
 
 
-def _messages(
-    path: Path, reading: ReadingOptions, rows_per_message: int | None, settings: Settings
-) -> Iterator[Row | Message]:
+def _messages(path: Path, reading: ReadingOptions, rows_per_message: int | None, settings: Settings) -> Items:
     """Return a file's messages. What makes a whole file unusable is raised now, before anything is sent."""
     size = rows_per_message or (1 if reading.format_of(path) == "jsonl" else _ROWS_PER_MESSAGE)
-    items = group(read_rows(path, reading), size, min(MESSAGE_MAX_BYTES, settings.max_record_bytes // 2))
+    grouped = partial(group, rows_per_message=size, max_bytes=min(MESSAGE_MAX_BYTES, settings.max_record_bytes // 2))
     if path == STDIN:
-        return items
+        return _arriving(grouped)
+    items = grouped(read_rows(path, reading))
     first = list(itertools.islice(items, 1))
-    return itertools.chain(first, items)
+    return _at_hand(itertools.chain(first, items))
 
 
-async def _send_all(settings: Settings, sources: list[tuple[Path, Iterator[Row | Message]]], tally: Tally) -> None:
+async def _at_hand(items: Iterator[Row | Message]) -> Items:
+    """Yield what can be had without waiting; a signal is heard all the same."""
+    for number, item in enumerate(items):
+        if number % _LISTEN_EVERY == 0:
+            await asyncio.sleep(0)
+        yield item
+
+
+async def _arriving(grouped: Callable[[list[Row]], Iterator[Row | Message]]) -> Items:
+    """Yield messages of the rows that have come; none waits for the ones that may come later."""
+    async with contextlib.aclosing(read_arriving()) as pieces:
+        async for rows in pieces:
+            for item in grouped(rows):
+                yield item
+
+
+async def _send_all(settings: Settings, sources: list[tuple[Path, Items]], tally: Tally) -> None:
     """Send the files, one after the other."""
     topic = topic_names(settings).records
     publisher = Publisher(
@@ -144,17 +166,19 @@ async def _send_file(  # noqa: PLR0917 - each is needed, and there is one call
     publisher: Publisher,
     topic: str,
     path: Path,
-    items: Iterator[Row | Message],
+    items: Items,
     tally: Tally,
     update: Callable[..., None],
 ) -> None:
     """Send one file's messages."""
-    for number, item in enumerate(items):
+    number = 0
+    async for item in items:
         if number % _TICK_EVERY == 0:
             update(
                 description=f"{path.name}: {tally.submitted:,} submitted, {tally.accepted:,} accepted, "
                 f"{tally.failed:,} failed"
             )
+        number += 1
         if isinstance(item, Row):
             tally.on_problem(path, item)
             continue

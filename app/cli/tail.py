@@ -1,6 +1,5 @@
 """``meterstream tail``: priced records as they come."""
 
-import asyncio
 import contextlib
 from typing import Any
 
@@ -8,6 +7,7 @@ import click
 import msgspec
 
 from app.cli.consume import follow
+from app.cli.signals import run
 from app.settings import Settings, load_settings
 from app.streams.topics import topic_names
 
@@ -20,7 +20,7 @@ _decode = msgspec.json.Decoder().decode
 @click.option("--json", "as_json", is_flag=True, help="Print the records as they are, one JSON object a line.")
 @click.option("--max", "max_records", type=click.IntRange(min=1), help="Stop after so many.")
 def tail_command(location: str | None, from_start: bool, as_json: bool, max_records: int | None) -> None:  # noqa: FBT001
-    """Show priced records as they come, one a line, until Ctrl-C.
+    """Show priced records as they come, one a line, until Ctrl-C or SIGTERM (exit code 0).
 
     A line is: start-end (UTC), location, tariff direction, energy, cost (a credit is negative), status, sequence,
     revision.
@@ -31,7 +31,7 @@ def tail_command(location: str | None, from_start: bool, as_json: bool, max_reco
       meterstream tail --json --max 10
     """  # noqa: D301 - click reads the \b
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_tail(load_settings(), location, from_start=from_start, as_json=as_json, max_records=max_records))
+        run(_tail(load_settings(), location, from_start=from_start, as_json=as_json, max_records=max_records))
 
 
 async def _tail(

@@ -115,6 +115,22 @@ def test_a_document_of_another_kind_is_refused(folder: Path) -> None:
     assert "line 1: a tariff; expected a series" in result.stderr
 
 
+def test_who_reads_only_the_first_line_hears_no_complaint(folder: Path) -> None:
+    records = folder / "records.jsonl"
+    days = [(f"2025-{month:02}-{day:02}T00", day) for month in range(1, 13) for day in range(1, 29)]
+    lines = [record(start_time=f"{at}:00:00Z", end_time=f"{at}:30:00Z", value=day) for at, day in days]
+    records.write_text("\n".join(map(json.dumps, lines)))  # priced, more than a pipe holds
+    documents = ["--locations", str(folder / "locations.json"), "--tariffs", str(folder / "tariffs.jsonl")]
+    command = [sys.executable, "-m", "app.cli", "price", str(records), *documents]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert json.loads(process.stdout.readline())["start_time"] == "2025-01-01T00:00:00Z"
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (1, "")
+
+
 def test_nothing_of_kafka_is_imported(folder: Path) -> None:
     records = folder / "records.jsonl"
     records.write_text(json.dumps(record()))

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from app.domain.partitioning import partition_for
+from app.local.broker import LocalBroker
 from app.settings import Settings
 from app.streams.publish import Publisher
 from app.streams.topics import TopicNames, create_topics, topic_names
@@ -38,7 +39,7 @@ class Commands:
     def names(self) -> TopicNames:
         return topic_names(self.settings)
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str, stdin: BinaryIO | int = subprocess.PIPE) -> "subprocess.Popen[str]":
         plain = {name: value for name, value in os.environ.items() if not name.startswith(("METERSTREAM_", "KAFKA_"))}
         ours = {
             "METERSTREAM_BOOTSTRAP_SERVERS": self.settings.bootstrap_servers,
@@ -47,7 +48,7 @@ class Commands:
         }
         command = [sys.executable, "-m", "app.cli", *arguments]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=plain | ours)
+        return subprocess.Popen(command, stdin=stdin, stdout=pipe, stderr=pipe, text=True, env=plain | ours)
 
     def run(self, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
         process = self.start(*arguments)
@@ -151,6 +152,35 @@ def test_standard_input_is_json_lines(commands: Commands) -> None:
     done = commands.run("send", "-", stdin=record().decode())
     assert done.returncode == 0
     assert [one.value for one in commands.read(commands.names.records)] == [record()]
+
+
+def test_standard_input_from_a_file_is_read_to_its_end(commands: Commands, tmp_path: Path) -> None:
+    lines = [record(value=number) for number in range(10)]
+    path = tmp_path / "records.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + b"\n".join(lines))
+    with path.open("rb") as file, commands.start("send", "-", stdin=file) as process:
+        stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (0, "")
+    assert "accepted  10 by the broker" in stdout
+    assert [one.value for one in commands.read(commands.names.records)] == lines
+
+
+def test_lines_of_a_pipe_are_numbered_whatever_pieces_they_come_in(commands: Commands) -> None:
+    pieces = ["\ufeff" + record(value=0).decode() + "\n\nnon", "sense\n", record(value=1).decode() + "\n[]", "\n\n[1]"]
+    process = commands.start("send", "-", "--batch", "100")
+    assert process.stdin is not None
+    for number, piece in enumerate(pieces):
+        process.stdin.write(piece)
+        process.stdin.flush()
+        ends_at_s = time.monotonic() + 30
+        while number == 0 and len(commands.read(commands.names.records)) == 0:
+            assert time.monotonic() < ends_at_s, "what is there waits for what comes"
+        time.sleep(0.1)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert stdout.splitlines()[:2] == ["submitted 2 records in 2 messages", "accepted  2 by the broker"]
+    assert [line.split(":")[1] for line in stderr.splitlines()] == ["3", "5", "7"]
+    assert [json.loads(one.value)["value"] for one in commands.read(commands.names.records)] == [0, 1]
 
 
 def test_a_record_that_the_broker_refuses_is_a_failed_row(commands: Commands) -> None:
@@ -259,6 +289,55 @@ def test_rejected_records_are_listed_by_what_is_asked_for(commands: Commands) ->
     late = commands.run("rejected", "list", "--since", "2025-03-01T12:00:00Z")
     assert late.stdout.splitlines()[0] == ("2025-03-02T00:00:00Z  meter.records/0@7[0]  loc_1  negative_value: why")
     assert commands.run("rejected", "list", "--max", "2").stderr == "2 rejected: 2 unknown_location\n"
+
+
+def test_a_list_of_which_only_the_first_line_is_read_ends_without_complaint(commands: Commands) -> None:
+    entry = rejected("loc_1", "unknown_location", "x" * 10_000)
+    commands.publish(commands.names.rejected, [("loc_1", entry)] * 100)
+    with commands.start("rejected", "list", "--json") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().encode().strip() == entry
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (1, "")
+
+
+def test_entries_behind_an_open_transaction_are_not_waited_for(commands: Commands) -> None:
+    entry = rejected("loc_1", "unknown_location", "{}")
+    commands.publish(commands.names.rejected, [("loc_1", entry)])
+
+    async def list_meanwhile() -> "subprocess.CompletedProcess[str]":
+        servers, name = commands.settings.bootstrap_servers, f"{commands.names.rejected}-writer"
+        async with AIOKafkaProducer(bootstrap_servers=servers, transactional_id=name) as producer:
+            await producer.begin_transaction()
+            for partition in range(PARTITIONS):
+                await producer.send_and_wait(commands.names.rejected, entry, b"loc_1", partition=partition)
+            done = await asyncio.to_thread(commands.run, "rejected", "list", "--json")
+            await producer.abort_transaction()
+        return done
+
+    done = asyncio.run(list_meanwhile())
+    assert (done.returncode, done.stderr) == (0, "1 rejected: 1 unknown_location\n")
+    assert done.stdout.encode().splitlines() == [entry]
+
+
+def test_a_broker_that_falls_silent_is_not_the_end_of_the_list(own_broker: LocalBroker) -> None:
+    commands = Commands(own_broker.bootstrap_servers, "silent.")
+    asyncio.run(create_topics(commands.settings))
+    entry = rejected("loc_1", "unknown_location", "x" * 1_000)
+    commands.publish(commands.names.rejected, [("loc_1", entry)] * 20_000)
+    with commands.start("rejected", "list", "--json") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        os.kill(own_broker.pid, signal.SIGSTOP)
+        try:
+            _, stderr = process.communicate(timeout=60)
+        finally:
+            os.kill(own_broker.pid, signal.SIGCONT)
+    assert process.returncode == 3
+    silence = f"Error: Kafka at {own_broker.bootstrap_servers} has not answered for 10 s; "
+    assert stderr == f"{silence}{commands.names.rejected} was read only in part\n"
 
 
 def test_replay_sends_the_raw_bytes_with_their_key(commands: Commands) -> None:

@@ -176,16 +176,14 @@ def test_a_worker_tells_everything_that_is_wrong_with_its_settings() -> None:
         assert [line for line in told if line.startswith(said)], (name, told)
 
 
-@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, DONE), (signal.SIGTERM, -signal.SIGTERM)])
-def test_tail_ends_at_a_signal_without_a_word(
-    commands: Commands, house: str, number: signal.Signals, exit_code: int
-) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_tail_ends_at_a_signal_without_a_word(commands: Commands, house: str, number: signal.Signals) -> None:
     process = commands.start("tail", "--from-start", "--location", house)
     assert process.stdout is not None
     assert process.stdout.readline()
     process.send_signal(number)
     done = finish(process)
-    assert (done.returncode, done.stderr.strip()) == (exit_code, "")
+    assert (done.returncode, done.stderr.strip()) == (DONE, "")
 
 
 class Quiet(NamedTuple):
@@ -220,9 +218,10 @@ def quiet(product: Stream, tmp_path_factory: pytest.TempPathFactory) -> Quiet:
     return Quiet(commands, load_settings(environ), path)
 
 
-def test_ctrl_c_ends_a_send_with_an_honest_count(quiet: Quiet) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_send_with_an_honest_count(quiet: Quiet, number: signal.Signals) -> None:
     before, process = quiet.arrived(), quiet.begin_to_send()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     done = finish(process)
     assert (done.returncode, done.stderr.strip()) == (FAILED, "Aborted!")
     counts = {line.split()[0]: int(line.split()[1].rstrip(":")) for line in done.stdout.splitlines()}
@@ -231,12 +230,22 @@ def test_ctrl_c_ends_a_send_with_an_honest_count(quiet: Quiet) -> None:
     assert counts["failed"] == 0
 
 
-def test_sigterm_ends_a_send_at_once_without_a_traceback(quiet: Quiet) -> None:
-    before, process = quiet.arrived(), quiet.begin_to_send()
-    process.send_signal(signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_live_pipe_is_sent_as_it_comes_until_a_signal(quiet: Quiet, number: signal.Signals) -> None:
+    before, process = quiet.arrived(), quiet.commands.start("send", "-")
+    assert process.stdin is not None
+    for sent in range(1, 3):
+        process.stdin.write(json.dumps(record("house", 0, 30, sent)) + "\n")
+        process.stdin.flush()
+        deadline = time.monotonic() + WAIT_S
+        while quiet.arrived() < before + sent:
+            assert time.monotonic() < deadline, "the record waits for the next one"
+            time.sleep(0.05)
+    process.send_signal(number)
+    assert process.wait(10) == FAILED  # while the pipe is open
     done = finish(process)
-    assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
-    assert 0 < quiet.arrived() - before < MANY
+    assert done.stderr.strip() == "Aborted!"
+    assert done.stdout.splitlines() == ["submitted 2 records in 2 messages", "accepted  2 by the broker", "failed    0"]
 
 
 def test_without_a_broker_every_command_ends_with_3_and_a_line(left_alone: Alone) -> None:
