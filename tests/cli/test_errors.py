@@ -118,3 +118,15 @@ def test_the_worker_checks_its_settings_without_starting() -> None:
     assert "METERSTREAM_PARTITIONS=3" in done.stdout.splitlines()
     assert "METERSTREAM_BOOTSTRAP_SERVERS=kafka:9092" in done.stdout.splitlines()
     assert run("worker", METERSTREAM_LINGER="3").returncode == 2
+
+
+def test_wrong_settings_end_a_worker_of_fausts_command_line_with_2_too() -> None:
+    command = [sys.executable, "-m", "faust", "-A", "app.worker", "worker"]
+    settings = environment(METERSTREAM_PARTITIONS="many", METERSTREAM_LINGER="3")
+    done = subprocess.run(command, capture_output=True, text=True, env=settings, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        "meterstream: the settings are wrong:",
+        "  METERSTREAM_PARTITIONS='many': expected a valid integer, unable to parse string as an integer",
+        "  METERSTREAM_LINGER is no setting; did you mean METERSTREAM_LINGER_MS?",
+    ]
