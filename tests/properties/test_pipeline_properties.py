@@ -252,6 +252,7 @@ then = st.sampled_from(["restart", "price again at once"])
 
 @settings(max_examples=60, deadline=None)
 @given(logs, st.integers(0, 14), st.sampled_from([(30, 60), (60, 15), (15, 30)]), st.sets(then))
+@example(log_of(record_of(MARCH, units="KWH", value=1), IN_MARCH), 2, (30, 60), set())
 def test_after_another_interval_length_all_is_as_if_it_had_always_been_so(
     log: list[OfflineMessage], change: int, minutes: tuple[int, int], also: set[str]
 ) -> None:
