@@ -267,17 +267,14 @@ def recut(states: Iterable[Interval], bounds_of: Callable[[int, int], Iterable[B
     """
     old = {interval.start_us: interval for interval in states}
     readings = sorted({reading for interval in old.values() for reading in interval.readings}, key=_by_time)
-    cut: dict[Bounds, list[Reading]] = {}
-    for reading in readings:
-        for bounds in bounds_of(reading.start_us, reading.end_us):
-            cut.setdefault(bounds, []).append(reading)
     changed = []
-    for (start_us, end_us), inside in cut.items():
+    for (start_us, end_us), parts in _cut(readings, bounds_of).items():
+        inside = tuple(sorted(parts, key=_by_time))
         before = old.pop(start_us, None)
         if before is None:
-            changed.append(Interval(start_us, end_us, 1, True, tuple(inside)))
-        elif before.end_us != end_us or before.readings != tuple(inside):
-            after = Interval(start_us, end_us, before.revision, True, tuple(inside))
+            changed.append(Interval(start_us, end_us, 1, True, inside))
+        elif before.end_us != end_us or before.readings != inside:
+            after = Interval(start_us, end_us, before.revision, True, inside)
             if after.energy_uwh() != before.energy_uwh():
                 after = msgspec.structs.replace(after, revision=before.revision + 1)
             changed.append(after)
@@ -286,3 +283,19 @@ def recut(states: Iterable[Interval], bounds_of: Callable[[int, int], Iterable[B
             revision = before.revision + (before.energy_uwh() != 0)
             changed.append(Interval(before.start_us, before.end_us, revision, True, ()))
     return changed
+
+
+def _cut(readings: Sequence[Reading], bounds_of: Callable[[int, int], Iterable[Bounds]]) -> dict[Bounds, list[Reading]]:
+    """Return which readings lie in which bounds, wholly or in part."""
+    cut: dict[Bounds, list[Reading]] = {}
+    for reading in readings:
+        if reading.start_us != reading.end_us:
+            for bounds in bounds_of(reading.start_us, reading.end_us):
+                cut.setdefault(bounds, []).append(reading)
+    for reading in readings:
+        if reading.start_us == reading.end_us:
+            # Where a month is one interval, the bounds of an instant in it are the month's.
+            around = (bounds for bounds in cut if bounds[0] <= reading.start_us < bounds[1])
+            bounds = next(around, None) or next(iter(bounds_of(reading.start_us, reading.end_us)))
+            cut.setdefault(bounds, []).append(reading)
+    return cut

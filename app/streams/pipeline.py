@@ -319,6 +319,20 @@ class Pipeline:
         self.metrics["input"] += self._accepted
         self.metrics["accepted"] += self._accepted
         self._accepted = 0
+        latest_s = now_s - self._emit_every_s
+        for interval_id in list(takewhile(lambda known: held[known] <= latest_s, held)):
+            del held[interval_id]
+            location_id, device_id, flow, direction, _ = interval_id.split("|")
+            # First the meter, which may have to be cut anew; then the interval, as it is after that.
+            meter_or_none = self.bucketer.meter(MeterId(location_id, device_id, flow, direction))  # type: ignore[arg-type]
+            interval_or_none = self.tables.interval(interval_id)
+            if interval_or_none is None or not interval_or_none.held:
+                continue
+            if meter_or_none is None:
+                # Its location's document was deleted: it waits until there is one again.
+                held[interval_id] = now_s + max(_HOMELESS_S - self._emit_every_s, 0)
+            else:
+                self._publish(interval_id, interval_or_none, meter_or_none)
         at_once = self._emit_every_s == 0
         for interval_id, (interval, meter) in list(self.tables.changes.intervals.items()):
             if not interval.held:
@@ -328,19 +342,6 @@ class Pipeline:
                 self._publish(interval_id, interval, meter)
             else:
                 held.setdefault(interval_id, now_s)
-        latest_s = now_s - self._emit_every_s
-        for interval_id in list(takewhile(lambda known: held[known] <= latest_s, held)):
-            del held[interval_id]
-            interval_or_none = self.tables.interval(interval_id)
-            if interval_or_none is None or not interval_or_none.held:
-                continue
-            location_id, device_id, flow, direction, _ = interval_id.split("|")
-            meter_or_none = self.bucketer.meter(MeterId(location_id, device_id, flow, direction))  # type: ignore[arg-type]
-            if meter_or_none is None:
-                # Its location's document was deleted: it waits until there is one again.
-                held[interval_id] = now_s + max(_HOMELESS_S - self._emit_every_s, 0)
-            else:
-                self._publish(interval_id, interval_or_none, meter_or_none)
 
     def _publish(self, interval_id: str, interval: Interval, meter: Meter) -> None:
         """Publish an interval's state, and note that it has been."""
