@@ -65,7 +65,6 @@ def _off_to_none(value: object) -> object:
 
 
 KafkaName = Annotated[str, AfterValidator(_check_kafka_name)]
-_Seconds = Annotated[float, Field(ge=0, le=3_155_760_000, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
@@ -108,14 +107,11 @@ class Settings(BaseSettings):
         description="An incomplete interval is published at most this often, in seconds; 0 publishes every change. "
         "A complete one goes at once.",
     )
-    future_tolerance_s: Annotated[_Seconds | None, BeforeValidator(_off_to_none)] = Field(
-        default=None,
-        description="Refuse records that end later than this many seconds after their arrival. "
-        "Off when not set: forecasts are welcome.",
-    )
 
     commit_interval_ms: Annotated[int, Field(ge=1, le=60_000)] = Field(
-        default=50, description="A transaction is committed when its partition was idle for so long, in milliseconds."
+        default=50,
+        description="A partition's transactions are committed at least so many milliseconds apart: few of them "
+        "under load. The first record after a pause does not wait.",
     )
     transaction_max_ms: Annotated[int, Field(ge=1, le=300_000)] = Field(
         default=1000, description="Under load a transaction is committed after so many milliseconds at the latest."

@@ -123,12 +123,13 @@ def replay_command(  # noqa: PLR0917 - click passes them by name
     settings = load_settings()
     found = asyncio.run(_collect(settings, Filters(errors, location, since, max_records)))
     target = topic_names(settings).records
-    replayable = [one for one in found if raw_bytes(one.record) is not None]
+    intervals = topic_names(settings).intervals
+    replayable = [one for one in found if raw_bytes(one.record) is not None and one.record.topic != intervals]
     by_error = Counter(one.record.error for one in replayable)
     summary = ", ".join(f"{count} {error}" for error, count in sorted(by_error.items())) or "none"
     click.echo(f"{len(replayable)} rejected records to send to {target} again: {summary}")
     if len(replayable) < len(found):
-        click.echo(f"{len(found) - len(replayable)} without raw bytes are left out")
+        click.echo(f"{len(found) - len(replayable)} are left out: no raw bytes, or an interval and not a record")
     if dry_run or not replayable:
         return
     if not yes:

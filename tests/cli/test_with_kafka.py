@@ -351,7 +351,7 @@ def test_replay_sends_the_raw_bytes_with_their_key(commands: Commands) -> None:
     dry = commands.run("rejected", "replay", "--dry-run")
     assert dry.returncode == 0
     assert "2 rejected records to send" in dry.stdout
-    assert "1 without raw bytes are left out" in dry.stdout
+    assert "1 are left out: no raw bytes" in dry.stdout
     assert commands.read(commands.names.records) == []
     unsure = commands.run("rejected", "replay", "--error", "unknown_location", stdin="n\n")
     assert unsure.returncode == 1

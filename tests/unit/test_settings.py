@@ -18,7 +18,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
     settings = load_settings({})
     assert settings == Settings()
     assert (settings.bootstrap_servers, settings.app_id, settings.partitions) == ("localhost:9092", "meterstream", 8)
-    assert settings.future_tolerance_s is None
+    assert settings.instance_id is None
 
 
 def test_values_come_from_the_given_mapping_and_not_from_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +111,7 @@ def test_contradictions_are_told_beside_variables_that_are_no_settings() -> None
 
 @pytest.mark.parametrize("off", ["off", "none", "", "OFF"])
 def test_an_optional_setting_can_be_switched_off(off: str) -> None:
-    assert load_settings({"METERSTREAM_FUTURE_TOLERANCE_S": off}).future_tolerance_s is None
+    assert load_settings({"METERSTREAM_INSTANCE_ID": off}).instance_id is None
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "1e99"])
