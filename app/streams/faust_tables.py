@@ -5,7 +5,7 @@ They are read like any Faust table (`app.tables["priced"][interval_id]`); they a
 
 import logging
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 from faust.stores.base import Store
@@ -17,7 +17,6 @@ from app.streams.shards import Shards
 from app.streams.tables import INTERVAL_MARK, PRICED_MARK
 from app.wire.interval import MeterText, decode_state
 
-TableName = Literal["intervals", "priced"]
 _MARKS: Final[dict[str, bytes]] = {"intervals": INTERVAL_MARK, "priced": PRICED_MARK}
 
 

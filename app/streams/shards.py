@@ -176,15 +176,17 @@ class Shards:
             await asyncio.sleep(delay_s)
             try:
                 await self._open([shard.partition])
-            except StoreError as error:
-                exit_for_store(error)
             except Exception as error:  # noqa: BLE001 - the broker may be away: it comes back
+                if isinstance(error, StoreError) and not isinstance(error, StoreCorruptError):
+                    exit_for_store(error)
                 delay_s = min(delay_s * 2, RETRY_MOST_S)
                 log.warning("reopen_failed", partition=shard.partition, reason=repr(error), again_in_s=delay_s)
                 half_open = self._shards.get(shard.partition)
                 if half_open is None:
                     break  # Revoked meanwhile, and closed by that.
                 shard = half_open
+                if isinstance(error, StoreCorruptError):
+                    shard.distrust_store()
                 await shard.close()
             else:
                 log.info("partition_reopened", partition=shard.partition)
