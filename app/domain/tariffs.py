@@ -8,13 +8,15 @@ tariff lies on the time line is `timeline`'s affair, what an interval costs is `
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from fractions import Fraction
 from typing import Final, Literal
 
 from app.domain.calendar import US_PER_DAY, date_of_day
 
 Direction = Literal["IMPORT", "EXPORT", "LOCAL"]
 DayName = Literal["MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN", "HOL"]
-TierPeriod = Literal["P1D", "P1M", "P1Y"]
+TierPeriod = Literal["P1D", "P1M", "P1Y", "BILLING"]
+Per = Literal["day", "month"]
 RoundingMode = Literal["HALF_UP", "HALF_EVEN", "HALF_DOWN", "UP", "DOWN", "CEILING", "FLOOR"]
 SeriesKind = Literal["price", "carbon"]
 
@@ -24,6 +26,12 @@ DAY_NAMES: Final[tuple[DayName, ...]] = (*WEEKDAYS, HOLIDAY)
 EVERY_DAY: Final[frozenset[DayName]] = frozenset(DAY_NAMES)
 MINUTES_PER_DAY: Final = 1440
 CARBON_UNIT: Final = "gCO2e/kWh"
+
+
+def in_season(first: tuple[int, int], last: tuple[int, int], on: date) -> bool:
+    """Tell whether a date lies in a season of (month, day) pairs, both inclusive, which may wrap over new year."""
+    at = (on.month, on.day)
+    return first <= at <= last if first <= last else at >= first or at <= last
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +51,7 @@ class When:
 
     def matches_day(self, on: date, day_name: DayName) -> bool:
         """Tell whether a window may start on this date, which counts as `day_name`."""
-        at = (on.month, on.day)
-        wraps = self.last < self.first
-        in_season = (at >= self.first or at <= self.last) if wraps else self.first <= at <= self.last
-        return in_season and day_name in self.days
+        return day_name in self.days and in_season(self.first, self.last, on)
 
     @property
     def wraps(self) -> bool:
@@ -56,21 +61,19 @@ class When:
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """A rate up to a bound of energy within the tier period; the bound itself belongs to it. None: no bound."""
+    """A rate up to a bound of energy within the tier period; the bound itself belongs to it. Neither: no bound.
+
+    `up_to_kwh` is the bound; `up_to_kwh_per_day` is one that grows with the tier period: times its local days.
+    """
 
     up_to_kwh: Decimal | None
     rate: Decimal
+    up_to_kwh_per_day: Decimal | None = None
 
-
-def tier_problem(tiers: tuple[Tier, ...]) -> str | None:
-    """Return, with its path in the band, why a band's tiers cannot be priced; None if they can."""
-    if not tiers:
-        return "tiers: empty (expected one tier with its rate)"
-    if len(tiers) > 1:
-        return "tiers: graduated tiers are not supported yet (expected one tier, with up_to_kwh null)"
-    if tiers[0].up_to_kwh is not None:
-        return f"tiers[0].up_to_kwh: '{tiers[0].up_to_kwh}' bounds the last tier (expected null)"
-    return None
+    @property
+    def bounded(self) -> bool:
+        """Tell whether the tier ends somewhere."""
+        return self.up_to_kwh is not None or self.up_to_kwh_per_day is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,22 +108,90 @@ class EnergyCharge:
 
 @dataclass(frozen=True, slots=True)
 class FixedCharge:
-    """A charge for time, billed by the day or the month; no interval carries a share of it."""
+    """A charge for time, billed by the local day or month; no interval carries a share of it.
+
+    It is due on the days of a season, whose dates are inclusive as those of a `When`.
+    """
 
     charge_id: str
-    per: Literal["day", "month"]
+    per: Per
+    amount: Decimal
+    first: tuple[int, int] = (1, 1)
+    last: tuple[int, int] = (12, 31)
+
+    def due_on(self, on: date) -> bool:
+        """Tell whether a local date is in the season."""
+        return in_season(self.first, self.last, on)
+
+
+@dataclass(frozen=True, slots=True)
+class DemandTier:
+    """A rate, currency per kW, up to a bound of demand; the bound itself belongs to it. None: no bound."""
+
+    up_to_kw: Decimal | None
+    rate: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class DemandBand:
+    """A price of demand with the windows in which it is measured; no window at all: whatever bands before it left."""
+
+    name: str
+    when: tuple[When, ...]
+    tiers: tuple[DemandTier, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DemandCharge:
+    """A charge for the highest mean power of a measurement window within a local day or month.
+
+    Windows of `measurement_minutes` are aligned to local midnight and belong to the band at their start. A band's
+    demand is at least `minimum_kw`. Rates are currency per kW and `per`; no interval carries a share of it.
+    """
+
+    charge_id: str
+    bands: tuple[DemandBand, ...]
+    measurement_minutes: int = 30
+    measured_over: Per = "month"
+    per: Per = "month"
+    minimum_kw: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class MinimumCharge:
+    """The least that a tariff's charges come to by the local day or month: what is lacking is billed."""
+
+    charge_id: str
+    per: Per
     amount: Decimal
 
 
-Charge = EnergyCharge | FixedCharge
+Charge = EnergyCharge | FixedCharge | DemandCharge | MinimumCharge
 
 
 @dataclass(frozen=True, slots=True)
 class Tax:
-    """A share of every charge; several taxes add up."""
+    """A share of the charges that it names, or of every charge (None); several taxes add up."""
 
     name: str
     rate: Decimal
+    charges: frozenset[str] | None = None
+
+    def falls_on(self, charge_id: str) -> bool:
+        """Tell whether a charge bears this tax."""
+        return self.charges is None or charge_id in self.charges
+
+
+@dataclass(frozen=True, slots=True)
+class BillingPeriod:
+    """Periods of whole months that begin on an anchor day: the month's last day where it has no such day.
+
+    Periods of several months are counted from `anchor_month`.
+    """
+
+    months: int = 1
+    anchor_day: int = 1
+    anchor_month: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +218,16 @@ class Tariff:
     taxes: tuple[Tax, ...] = ()
     holidays: frozenset[date] = frozenset()
     tier_period: TierPeriod = "P1M"
+    billing_period: BillingPeriod | None = None
     rounding: Rounding = Rounding()
 
     def day_name(self, on: date) -> DayName:
         """Return what a date counts as: a holiday is no weekday."""
         return HOLIDAY if on in self.holidays else WEEKDAYS[on.weekday()]
+
+    def tax_on(self, charge_id: str) -> Fraction:
+        """Return the sum of the taxes that fall on a charge, as a share of its net amount."""
+        return sum((Fraction(tax.rate) for tax in self.taxes if tax.falls_on(charge_id)), start=Fraction(0))
 
     @property
     def series_ids(self) -> frozenset[str]:

@@ -1,0 +1,1 @@
+"""Other systems' tariff formats, each turned into this project's tariff documents."""
