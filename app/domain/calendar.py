@@ -122,18 +122,18 @@ class LocalCalendar:
 
     def day_bounds_us(self, at_us: int) -> tuple[int, int]:
         """Return the local day around an instant as [start_us, end_us)."""
-        day = self._day(at_us)
+        day = self.day_number(at_us)
         return self._day_start_us(day), self._day_start_us(day + 1)
 
     def month_bounds_us(self, at_us: int) -> tuple[int, int]:
         """Return the local calendar month around an instant as [start_us, end_us)."""
-        on = date_of_day(self._day(at_us))
+        on = date_of_day(self.day_number(at_us))
         first = on.replace(day=1)
         _, days_in_month = monthrange(first.year, first.month)
         return self.day_start_us(first), self._day_start_us(day_of_date(first) + days_in_month)
 
-    def _day(self, at_us: int) -> int:
-        """Return the number of the day whose span holds an instant."""
+    def day_number(self, at_us: int) -> int:
+        """Return the number of the day whose span holds an instant (0 is 1970-01-01)."""
         day = (at_us + self.offset_us(at_us)) // US_PER_DAY
         while self._day_start_us(day) > at_us:
             day -= 1

@@ -25,11 +25,23 @@ from app.domain.money import (
 )
 from app.domain.rates import KWH_DECIMALS, AmountMemory, Component, IntervalPrice, Rates, pending
 from app.domain.series import SeriesTable, series_rate
-from app.domain.tariffs import CARBON_UNIT, Direction, SeriesRate, Tariff
+from app.domain.tariffs import CARBON_UNIT, Direction, EnergyCharge, SeriesRate, Tariff
+from app.domain.tiers import NOTHING_COUNTED, Counter, Counts, TierPeriod, TierPeriods, crossing_us, tier_of, tiers_of
 from app.domain.timeline import ChargeRate, Timeline
 
 _MAX_CELLS: Final = 1 << 13
 _MAX_RATES: Final = 1 << 12
+
+
+def counters_of(tariff: Tariff) -> frozenset[Counter]:
+    """Return the counters that a tariff's graduated charges need."""
+    return frozenset(
+        Counter(charge.charge_id, band.name if charge.tier_scope == "band" else None)
+        for charge in tariff.charges
+        if isinstance(charge, EnergyCharge)
+        for band in charge.bands
+        if len(band.tiers) > 1
+    )
 
 
 _NO_FLOW: Final[frozenset[str]] = frozenset()
@@ -46,7 +58,7 @@ Part = Sequence[Any]
 class TariffPricer:
     """One tariff's rates by instant. `cells` remembers, for the instants asked for, (until when, rates)."""
 
-    __slots__ = ("_memory", "_rates", "_tables", "_timeline", "cells", "tariff")
+    __slots__ = ("_memory", "_rates", "_tables", "_timeline", "cells", "counters", "periods", "tariff")
 
     def __init__(self, tariff: Tariff, tables: Mapping[str, SeriesTable], memory: AmountMemory) -> None:
         """Compile a tariff; `tables` holds every series that it follows.
@@ -56,6 +68,8 @@ class TariffPricer:
 
         """
         self.tariff = tariff
+        self.counters = counters_of(tariff)
+        self.periods = TierPeriods(tariff)
         self.cells: dict[int, tuple[int, Rates]] = {}
         self._timeline = Timeline(tariff)
         self._tables = {series_id: tables[series_id] for series_id in tariff.series_ids}
@@ -205,6 +219,81 @@ class _Piece(NamedTuple):
     rates: Rates | None
 
 
+_Whole = tuple[int, int, int]
+"""An interval: start_us, end_us, energy_uwh."""
+
+
+def _in_one_tier(span: Span, rates: Rates, whole: _Whole, counts: Counts) -> Rates | None:
+    """Return the rates of the tiers in which all of an interval lies; None where it crosses a bound or a tier period."""
+    start_us, end_us, energy_uwh = whole
+    period = span.pricer.periods.around(start_us)  # type: ignore[union-attr] # there are rates, so there is a pricer
+    if end_us > period.end_us:
+        return None
+    tiers = []
+    for line in rates.graduated:
+        before_uwh = counts.before_uwh(rates.tariff_id, period, line.counter, start_us)
+        tier = tier_of(line.bounds_uwh(period.days), before_uwh, energy_uwh)
+        if tier is None:
+            return None
+        tiers.append(tier)
+    return rates.resolved(tuple(tiers))
+
+
+class _Sum:
+    """The exact price of an interval, gathered piece by piece, with what its own pieces have counted so far."""
+
+    def __init__(self, whole: _Whole, parts: Sequence[Part], counts: Counts, *, credited: bool) -> None:
+        self.cost = self.net = Fraction(0)
+        self.components: list[Component] = []
+        self._start_us = whole[0]
+        self._parts = parts or (whole,)
+        self._counts = counts
+        self._credited = credited
+        self._counted: dict[tuple[str, int, Counter], int] = {}
+
+    def add(self, piece: _Piece, rates: Rates, pricer: TariffPricer, energy_uwh: int) -> None:
+        """Price a piece."""
+        if not rates.graduated:
+            self._add_at(rates, piece.start_us, piece.end_us, energy_uwh)
+        else:
+            period = pricer.periods.around(piece.start_us)
+            lines = {line.index: line for line in rates.graduated}
+            for index in range(len(rates.charges)):
+                line = lines.get(index)
+                if line is None:
+                    self._add_at(rates.single(index, 0), piece.start_us, piece.end_us, energy_uwh)
+                    continue
+                key = (rates.tariff_id, period.start_us, line.counter)
+                before_uwh = self._counts.before_uwh(rates.tariff_id, period, line.counter, self._start_us)
+                before_uwh += self._counted.get(key, 0)
+                self._add_tiers(piece, rates, index, tiers_of(line.bounds_uwh(period.days), before_uwh, energy_uwh))
+        if pricer.counters:
+            period = pricer.periods.around(piece.start_us)
+            for charge in rates.charges:
+                for counter in (Counter(charge.charge_id, None), Counter(charge.charge_id, charge.band)):
+                    if counter in pricer.counters:
+                        key = (rates.tariff_id, period.start_us, counter)
+                        self._counted[key] = self._counted.get(key, 0) + energy_uwh
+
+    def _add_tiers(self, piece: _Piece, rates: Rates, index: int, tiers: list[tuple[int, int]]) -> None:
+        """Price a charge whose energy may lie in several tiers: cut where the records' power reaches each bound."""
+        start_us, upto_uwh = piece.start_us, 0
+        for number, (tier, energy_uwh) in enumerate(tiers, start=1):
+            upto_uwh += energy_uwh
+            end_us = piece.end_us
+            if number < len(tiers):
+                end_us = crossing_us(piece.start_us, piece.end_us, self._parts, upto_uwh)
+            self._add_at(rates.single(index, tier), start_us, end_us, energy_uwh)
+            start_us = end_us
+
+    def _add_at(self, rates: Rates, start_us: int, end_us: int, energy_uwh: int) -> None:
+        charged_uwh = -energy_uwh if self._credited else energy_uwh
+        cost, net = rates.exact(charged_uwh)
+        self.cost += cost
+        self.net += net
+        self.components += rates.components(start_us, end_us, energy_uwh, charged_uwh)
+
+
 class PricePlan:
     """How the energy of one direction is priced at a location, for all time. Locations with the same links share it."""
 
@@ -219,12 +308,20 @@ class PricePlan:
         self._carbon = carbon
         self._credited = _CREDITED[direction]
 
-    def price(self, start_us: int, end_us: int, energy_uwh: int, parts: Sequence[Part], flow: str) -> IntervalPrice:
+    def price(  # noqa: PLR0917 - hot: keywords cost more than the names would help
+        self,
+        start_us: int,
+        end_us: int,
+        energy_uwh: int,
+        parts: Sequence[Part],
+        flow: str,
+        counts: Counts = NOTHING_COUNTED,
+    ) -> IntervalPrice:
         """Price the interval [start_us, end_us).
 
         `parts` are its records' own parts, (start_us, end_us, energy_uwh, …), which sum to `energy_uwh`. They are
-        looked at only where a boundary (of a band, a point of a series, a link) falls inside the interval. `flow` is
-        INBOUND or OUTBOUND.
+        looked at only where a boundary (of a band, a tier, a point of a series, a link) falls inside the interval.
+        `flow` is INBOUND or OUTBOUND; `counts` tells how much graduated charges have counted in earlier intervals.
 
         Raises:
             ValueError: such a boundary, and the parts lie outside the interval or do not sum to its energy.
@@ -236,11 +333,16 @@ class PricePlan:
         cell = span.cells.get(start_us)
         if cell is None:
             if span.pricer is None:
-                return self._price_pieces(start_us, end_us, energy_uwh, parts, flow)
+                return self._price_pieces((start_us, end_us, energy_uwh), parts, flow, counts)
             cell = span.pricer.cell(start_us)
         segment_end_us, rates = cell
         if end_us > segment_end_us or end_us > span.end_us:
-            return self._price_pieces(start_us, end_us, energy_uwh, parts, flow)
+            return self._price_pieces((start_us, end_us, energy_uwh), parts, flow, counts)
+        if rates.graduated:
+            found = _in_one_tier(span, rates, (start_us, end_us, energy_uwh), counts)
+            if found is None:
+                return self._price_pieces((start_us, end_us, energy_uwh), parts, flow, counts)
+            rates = found
         carbon = self._carbon
         carbon_g = None if carbon is None else carbon.grams(start_us, end_us, energy_uwh, parts)
         if rates.missing:
@@ -262,10 +364,9 @@ class PricePlan:
             "priced", None, rates.currency, cost, net, tax, carbon_g, rates.tariff_id, rates.tariff_version, components
         )
 
-    def _price_pieces(
-        self, start_us: int, end_us: int, energy_uwh: int, parts: Sequence[Part], flow: str
-    ) -> IntervalPrice:
+    def _price_pieces(self, whole: _Whole, parts: Sequence[Part], flow: str, counts: Counts) -> IntervalPrice:
         """Price an interval that is cut by a boundary, or has no tariff: piece by piece, by its records' periods."""
+        start_us, end_us, energy_uwh = whole
         carbon_g = None if self._carbon is None else self._carbon.grams(start_us, end_us, energy_uwh, parts)
         pieces = self._pieces(start_us, end_us)
         energies = split(start_us, end_us, energy_uwh, parts, [piece.start_us for piece in pieces])
@@ -279,23 +380,11 @@ class PricePlan:
             return pending("no_price", head, carbon_g)
         if len({rates.currency for rates in rated}) > 1:
             return pending("mixed_currency", head, carbon_g)
-        return self._sum(covered, head, carbon_g, credited=flow in self._credited)
-
-    def _sum(
-        self, covered: Sequence[tuple[_Piece, int]], head: Rates | None, carbon_g: str | None, *, credited: bool
-    ) -> IntervalPrice:
-        """Add up priced pieces exactly, and round once."""
-        cost = net = Fraction(0)
-        components: list[Component] = []
-        for piece, energy_uwh in covered:
-            if piece.rates is None:
-                continue
-            charged_uwh = -energy_uwh if credited else energy_uwh
-            piece_cost, piece_net = piece.rates.exact(charged_uwh)
-            cost += piece_cost
-            net += piece_net
-            components += piece.rates.components(piece.start_us, piece.end_us, energy_uwh, charged_uwh)
-        cost_units, net_units = round_money(cost), round_money(net)
+        sum_up = _Sum(whole, parts, counts, credited=flow in self._credited)
+        for piece, piece_uwh in covered:
+            if piece.rates is not None and piece.span.pricer is not None:
+                sum_up.add(piece, piece.rates, piece.span.pricer, piece_uwh)
+        cost_units, net_units = round_money(sum_up.cost), round_money(sum_up.net)
         return IntervalPrice(
             status="priced",
             reason=None,
@@ -306,7 +395,7 @@ class PricePlan:
             carbon_g=carbon_g,
             tariff_id=None if head is None else head.tariff_id,
             tariff_version=None if head is None else head.tariff_version,
-            components=tuple(components),
+            components=tuple(sum_up.components),
         )
 
     def _pieces(self, start_us: int, end_us: int) -> list[_Piece]:
@@ -319,6 +408,8 @@ class PricePlan:
             if span.pricer is not None:
                 cell_end_us, rates = span.cells.get(at) or span.pricer.cell(at)
                 until_us = min(until_us, cell_end_us)
+                if rates.graduated:
+                    until_us = min(until_us, span.pricer.periods.around(at).end_us)
             until_us = min(until_us, end_us)
             piece = _Piece(at, until_us, span, rates)
             if pieces and _same_price(pieces[-1], piece):
@@ -332,6 +423,12 @@ def _same_price(one: _Piece, other: _Piece) -> bool:
     """Tell whether two pieces are priced alike: rates are compared by value, they may be compiled twice."""
     if one.span.pricer is not other.span.pricer or one.span.free != other.span.free:
         return False
+    if one.rates is not None and one.rates.graduated and _tier_period(one) != _tier_period(other):
+        return False
     return one.rates is other.rates or (
         one.rates is not None and other.rates is not None and one.rates.charges == other.rates.charges
     )
+
+
+def _tier_period(piece: _Piece) -> TierPeriod | None:
+    return None if piece.span.pricer is None else piece.span.pricer.periods.around(piece.start_us)

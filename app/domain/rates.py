@@ -3,6 +3,7 @@
 A component's cost is exact; the sum for an interval is rounded once, half even, to 12 decimals (see `pricing`).
 """
 
+from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
 from math import lcm
@@ -20,6 +21,7 @@ from app.domain.money import (
     without_tens,
 )
 from app.domain.tariffs import Tariff
+from app.domain.tiers import Graduated
 from app.domain.timeline import ChargeRate
 
 Status = Literal["priced", "pending"]
@@ -91,17 +93,50 @@ class AmountMemory:
         self._count += 1
 
 
+class GraduatedLine:
+    """A graduated charge among the rates of a moment: where it stands, and its bounds."""
+
+    __slots__ = ("_bounds", "_charge", "_graduated", "counter", "index")
+
+    def __init__(self, index: int, charge: ChargeRate, graduated: Graduated) -> None:
+        """Take the charge at a position."""
+        self.index = index
+        self.counter = graduated.counter
+        self._charge = charge
+        self._graduated = graduated
+        self._bounds: dict[int, tuple[int, ...]] = {}
+
+    def bounds_uwh(self, days: int) -> tuple[int, ...]:
+        """Return the bounds of all tiers but the last, in a tier period of so many local days."""
+        known = self._bounds.get(days)
+        if known is None:
+            known = self._bounds[days] = self._graduated.bounds_uwh(days)
+        return known
+
+    def in_tier(self, tier: int) -> ChargeRate:
+        """Return the charge in one of its tiers, by number from 0."""
+        return self._charge._replace(tier=tier + 1, rate=self._graduated.tiers[tier].rate)
+
+
+def _graduated_lines(charges: tuple[ChargeRate, ...]) -> Iterator[GraduatedLine]:
+    for index, charge in enumerate(charges):
+        if isinstance(charge.rate, Graduated):
+            yield GraduatedLine(index, charge, charge.rate)
+
+
 class Rates:
     """The charges of one tariff at one moment, compiled to integers, and the amounts they came to so far.
 
     `missing` tells that a charge has no rate here (no point in its series): such energy cannot be priced yet.
-    `charged_uwh` is energy with the sign of its cost: negative where the customer is credited.
+    `graduated` are the charges whose rate depends on what was counted before: while there are any, these rates have no
+    amounts, and `resolved` gives those of chosen tiers. `charged_uwh` is energy with the sign of its cost: negative
+    where the customer is credited.
     """
 
     __slots__ = (
         "_cost_excess", "_cost_factors", "_cost_lift", "_cost_scale", "_cost_total", "_memory",
-        "_net_divisor", "_net_excess", "_net_factors", "_net_scale", "_net_total", "_taxed",
-        "charges", "currency", "lines", "memo", "missing", "tariff_id", "tariff_version",
+        "_net_divisor", "_net_excess", "_net_factors", "_net_scale", "_net_total", "_resolved", "_singles", "_tariff",
+        "_taxed", "charges", "currency", "graduated", "lines", "memo", "missing", "tariff_id", "tariff_version",
     )  # fmt: skip
 
     def __init__(self, tariff: Tariff, charges: tuple[ChargeRate, ...], memory: AmountMemory) -> None:
@@ -112,20 +147,26 @@ class Rates:
         self.tariff_version = tariff.version
         self.memo: dict[int, Amounts] = {}
         self._memory = memory
-        rates = [charge.rate for charge in charges if isinstance(charge.rate, Decimal)]
-        self.missing = len(rates) < len(charges)
-        self.lines = tuple(
-            (charge.charge_id, charge.band, charge.tier, decimal_text(rate))
-            for charge, rate in zip(charges, rates, strict=False)
+        self._tariff = tariff
+        self._resolved: dict[tuple[int, ...], Rates] = {}
+        self._singles: dict[tuple[int, int], Rates] = {}
+        self.missing = any(charge.rate is None for charge in charges)
+        self.graduated = () if self.missing else tuple(_graduated_lines(charges))
+        rated = [(charge, charge.rate) for charge in charges if isinstance(charge.rate, Decimal)]
+        self.lines = tuple((charge.charge_id, charge.band, charge.tier, decimal_text(rate)) for charge, rate in rated)
+        self._compile(
+            [(Fraction(rate), 1 + tariff.tax_on(charge.charge_id)) for charge, rate in rated],
+            include_tax=tariff.prices_include_tax,
         )
-        with_tax = sum((Fraction(tax.rate) for tax in tariff.taxes), start=Fraction(1))
-        self._compile(rates, with_tax, include_tax=tariff.prices_include_tax)
 
-    def _compile(self, rates: list[Decimal], with_tax: Fraction, *, include_tax: bool) -> None:
-        """Find integers: cost = charged * factor / 10**scale, and net = charged * factor / divisor / 10**scale."""
-        gross = [Fraction(rate) * (1 if include_tax else with_tax) for rate in rates]
-        net = [Fraction(rate) / (with_tax if include_tax else 1) for rate in rates]
-        self._taxed = with_tax != 1
+    def _compile(self, rates: list[tuple[Fraction, Fraction]], *, include_tax: bool) -> None:
+        """Find integers: cost = charged * factor / 10**scale, and net = charged * factor / divisor / 10**scale.
+
+        Each rate comes with 1 + the taxes that fall on its charge.
+        """
+        gross = [rate * (1 if include_tax else with_tax) for rate, with_tax in rates]
+        net = [rate / (with_tax if include_tax else 1) for rate, with_tax in rates]
+        self._taxed = any(with_tax != 1 for _, with_tax in rates)
         self._cost_factors, self._cost_scale, _ = _common(gross)
         self._net_factors, self._net_scale, self._net_divisor = _common(net)
         self._cost_total = sum(self._cost_factors)
@@ -133,6 +174,26 @@ class Rates:
         self._cost_lift: int = 10 ** max(MONEY_DECIMALS - self._cost_scale, 0)
         net_per_uwh = sum(net, start=Fraction(0)) * 10 ** (MONEY_DECIMALS - KWH_DECIMALS)
         self._net_total, self._net_excess = net_per_uwh.numerator, net_per_uwh.denominator
+
+    def resolved(self, tiers: tuple[int, ...]) -> "Rates":
+        """Return the rates with each graduated charge in the tier given for it, by number from 0."""
+        known = self._resolved.get(tiers)
+        if known is None:
+            charges = list(self.charges)
+            for line, tier in zip(self.graduated, tiers, strict=True):
+                charges[line.index] = line.in_tier(tier)
+            known = self._resolved[tiers] = Rates(self._tariff, tuple(charges), self._memory)
+        return known
+
+    def single(self, index: int, tier: int) -> "Rates":
+        """Return the rates of one charge alone, in one tier by number from 0 (where it is graduated)."""
+        known = self._singles.get((index, tier))
+        if known is None:
+            charge = self.charges[index]
+            line = next((line for line in self.graduated if line.index == index), None)
+            charges = (charge if line is None else line.in_tier(tier),)
+            known = self._singles[index, tier] = Rates(self._tariff, charges, self._memory)
+        return known
 
     def amounts(self, charged_uwh: int) -> Amounts:
         """Compute what `charged_uwh` costs by itself, and remember it if it may come again: `memo` had no answer."""

@@ -218,8 +218,8 @@ class Tariff:
     taxes: tuple[Tax, ...] = ()
     holidays: frozenset[date] = frozenset()
     tier_period: TierPeriod = "P1M"
-    billing_period: BillingPeriod | None = None
     rounding: Rounding = Rounding()
+    billing_period: BillingPeriod | None = None
 
     def day_name(self, on: date) -> DayName:
         """Return what a date counts as: a holiday is no weekday."""

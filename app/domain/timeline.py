@@ -23,8 +23,8 @@ from app.domain.tariffs import (
     SeriesRate,
     Tariff,
     When,
-    tier_problem,
 )
+from app.domain.tiers import Counter, Graduated, tier_problems
 
 BEGINNING_US: Final = -(1 << 62)
 END_US: Final = 1 << 62
@@ -39,12 +39,12 @@ _COMMON_YEAR: Final = 2023
 
 
 class ChargeRate(NamedTuple):
-    """What one charge asks for a kWh: a number, or a series to look up; None where no band covers the moment."""
+    """What one charge asks for a kWh: a number, a series to look up, tiers; None where no band covers the moment."""
 
     charge_id: str
     band: str | None
     tier: int | None
-    rate: Decimal | SeriesRate | None
+    rate: Decimal | SeriesRate | Graduated | None
 
 
 class Segment(NamedTuple):
@@ -196,10 +196,18 @@ def _charges_at(
             continue
         band = next((band for band in charge.bands if _holds(band, today, eve, minute)), None)
         if band is not None:
-            found.append(ChargeRate(charge.charge_id, band.name, ONLY_TIER, band.tiers[0].rate))
+            found.append(_rate_in(charge, band))
         elif required:
             found.append(ChargeRate(charge.charge_id, None, None, None))
     return tuple(found)
+
+
+def _rate_in(charge: EnergyCharge, band: Band) -> ChargeRate:
+    """Return what a charge asks in one of its bands."""
+    if len(band.tiers) == 1:
+        return ChargeRate(charge.charge_id, band.name, ONLY_TIER, band.tiers[0].rate)
+    counter = Counter(charge.charge_id, band.name if charge.tier_scope == "band" else None)
+    return ChargeRate(charge.charge_id, band.name, None, Graduated(counter, band.tiers))
 
 
 def _holds(band: Band, today: _Day, eve: _Day, minute: int) -> bool:
@@ -217,6 +225,8 @@ def _window_holds(when: When, today: _Day, eve: _Day, minute: int) -> bool:
 def unsupported(tariff: Tariff) -> list[str]:
     """Return, each with its path, what a tariff asks for that cannot be priced: that fails, it never bills silently."""
     problems = []
+    if tariff.tier_period == "BILLING" and tariff.billing_period is None:
+        problems.append("billing_period: missing (tier_period BILLING needs it, such as {'anchor_day': 15})")
     for number, charge in enumerate(tariff.charges):
         if not isinstance(charge, EnergyCharge):
             continue
@@ -224,9 +234,9 @@ def unsupported(tariff: Tariff) -> list[str]:
         if bool(charge.bands) == (charge.series is not None):
             problems.append(f"{path}: an energy charge has either bands or a series (expected exactly one of them)")
         for band_number, band in enumerate(charge.bands):
-            problem = tier_problem(band.tiers)
-            if problem is not None:
-                problems.append(f"{path}.bands[{band_number}].{problem}")
+            problems += [
+                f"{path}.bands[{band_number}].{field}: {sentence}" for field, sentence in tier_problems(band.tiers)
+            ]
     return problems
 
 

@@ -2,21 +2,29 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
+from app.domain.calendar import INTERVAL_MINUTES
 from app.domain.instants import format_instant
 from app.domain.tariffs import (
     DAY_NAMES,
     MINUTES_PER_DAY,
     Band,
+    BillingPeriod,
     Charge,
     DayName,
+    DemandBand,
+    DemandCharge,
+    DemandTier,
     Direction,
     EnergyCharge,
     FixedCharge,
+    MinimumCharge,
+    Per,
     Rounding,
     RoundingMode,
     SeriesRate,
@@ -25,8 +33,8 @@ from app.domain.tariffs import (
     Tier,
     TierPeriod,
     When,
-    tier_problem,
 )
+from app.domain.tiers import tier_problems
 from app.domain.timeline import holes, unsupported
 from app.wire.documents import (
     Clock,
@@ -53,6 +61,11 @@ MAX_WINDOWS: Final = 100
 MAX_TIERS: Final = 20
 MAX_TAXES: Final = 20
 MAX_HOLIDAYS: Final = 2000
+DEFAULT_MEASUREMENT_MINUTES: Final = 30
+MONTHS_PER_YEAR: Final = 12
+MAX_DAY_OF_MONTH: Final = 31
+BILLING_MONTHS: Final = (1, 2, 3, 4, 6, 12)
+"""Billing periods divide the year, so that they begin in the same months of each."""
 
 _Problem = tuple[str, str]
 
@@ -67,6 +80,12 @@ def _positive(value: Decimal) -> Decimal:
     if value <= 0:
         raise ValueError(f"'{value}' is not positive (expected more than 0)")
     return value
+
+
+def _measurable(minutes: int) -> int:
+    if minutes not in INTERVAL_MINUTES:
+        raise ValueError(f"{minutes} is not a measurement window (expected one of {INTERVAL_MINUTES} minutes)")
+    return minutes
 
 
 def _from_one(version: int) -> int:
@@ -96,7 +115,11 @@ class _When(Document):
 
 
 class _Tier(Document):
+    """A tier of an energy band (kWh) or of a demand band (kW); `_Charge` sees that it has the right bound."""
+
     up_to_kwh: Annotated[Rate, AfterValidator(_positive)] | None = None
+    up_to_kwh_per_day: Annotated[Rate, AfterValidator(_positive)] | None = None
+    up_to_kw: Annotated[Rate, AfterValidator(_positive)] | None = None
     rate: Rate
 
 
@@ -105,17 +128,39 @@ class _Band(Document):
     when: Annotated[tuple[_When, ...], Field(max_length=MAX_WINDOWS, strict=False)] = ()
     tiers: Annotated[tuple[_Tier, ...], Field(max_length=MAX_TIERS, strict=False)]
 
-    @model_validator(mode="after")
-    def _priceable(self) -> "_Band":
-        problem = tier_problem(self.to_domain().tiers)
-        if problem is not None:
-            path, _, sentence = problem.partition(": ")
-            raise Problems([(path, sentence)])
-        return self
+    def energy_problems(self) -> Iterator[_Problem]:
+        """Yield what is wrong with the band of an energy charge."""
+        for number, tier in enumerate(self.tiers):
+            if tier.up_to_kw is not None:
+                yield f"tiers[{number}].up_to_kw", "belongs to demand charges (expected up_to_kwh)"
+        yield from tier_problems(self.to_energy().tiers)
 
-    def to_domain(self) -> Band:
-        tiers = tuple(Tier(tier.up_to_kwh, tier.rate) for tier in self.tiers)
+    def demand_problems(self) -> Iterator[_Problem]:
+        """Yield what is wrong with the band of a demand charge."""
+        if not self.tiers:
+            yield "tiers", "empty (expected one tier with its rate)"
+        above = Decimal(0)
+        for number, tier in enumerate(self.tiers):
+            path = f"tiers[{number}]"
+            for field in ("up_to_kwh", "up_to_kwh_per_day"):
+                if getattr(tier, field) is not None:
+                    yield f"{path}.{field}", "belongs to energy charges (expected up_to_kw)"
+            last = number == len(self.tiers) - 1
+            if last and tier.up_to_kw is not None:
+                yield f"{path}.up_to_kw", f"'{tier.up_to_kw}' bounds the last tier (expected null)"
+            elif not last and tier.up_to_kw is None:
+                yield f"{path}.up_to_kw", "null before the last tier (expected a bound)"
+            elif tier.up_to_kw is not None and tier.up_to_kw <= above:
+                yield f"{path}.up_to_kw", f"'{tier.up_to_kw}' is not above the tier before it ('{above}')"
+            above = tier.up_to_kw or above
+
+    def to_energy(self) -> Band:
+        tiers = tuple(Tier(tier.up_to_kwh, tier.rate, tier.up_to_kwh_per_day) for tier in self.tiers)
         return Band(self.name, tuple(when.to_domain() for when in self.when), tiers)
+
+    def to_demand(self) -> DemandBand:
+        tiers = tuple(DemandTier(tier.up_to_kw, tier.rate) for tier in self.tiers)
+        return DemandBand(self.name, tuple(when.to_domain() for when in self.when), tiers)
 
 
 def _check_bands(bands: tuple[_Band, ...]) -> tuple[_Band, ...]:
@@ -139,48 +184,89 @@ class _SeriesRate(Document):
         return self
 
 
+_FIELDS_OF_KIND: Final[dict[str, frozenset[str]]] = {
+    "energy": frozenset({"tier_scope", "bands", "series"}),
+    "fixed": frozenset({"per", "amount", "first", "last"}),
+    "demand": frozenset({"bands", "measurement_minutes", "measured_over", "per", "minimum_kw"}),
+    "minimum": frozenset({"per", "amount"}),
+}
+_NEEDED_BY_KIND: Final[dict[str, tuple[str, ...]]] = {
+    "energy": (),
+    "fixed": ("per", "amount"),
+    "demand": ("bands",),
+    "minimum": ("per", "amount"),
+}
+_ALIASES: Final = {"first": "from", "last": "to"}
+
+
 class _Charge(Document):
     charge_id: Identifier
-    kind: Literal["energy", "fixed"]
+    kind: Literal["energy", "fixed", "demand", "minimum"]
     tier_scope: Literal["charge", "band"] | None = None
     bands: (
         Annotated[tuple[_Band, ...], Field(max_length=MAX_BANDS, strict=False), AfterValidator(_check_bands)] | None
     ) = None
     series: _SeriesRate | None = None
-    per: Literal["day", "month"] | None = None
+    per: Per | None = None
     amount: Rate | None = None
+    first: MonthDay | None = Field(default=None, alias="from")
+    last: MonthDay | None = Field(default=None, alias="to")
+    measurement_minutes: Annotated[Integer, AfterValidator(_measurable)] | None = None
+    measured_over: Per | None = None
+    minimum_kw: Annotated[Rate, AfterValidator(_not_negative)] | None = None
 
     @model_validator(mode="after")
     def _fields_of_kind(self) -> "_Charge":
-        found = list(self._energy_problems() if self.kind == "energy" else self._fixed_problems())
+        found = list(self._problems())
         if found:
             raise Problems(found)
         return self
 
-    def _energy_problems(self) -> Iterator[_Problem]:
-        if bool(self.bands) == (self.series is not None):
+    def _problems(self) -> Iterator[_Problem]:
+        article = "an" if self.kind == "energy" else "a"
+        for name in sorted(frozenset().union(*_FIELDS_OF_KIND.values()) - _FIELDS_OF_KIND[self.kind]):
+            if getattr(self, name) is not None:
+                owners = " and ".join(kind for kind, fields in _FIELDS_OF_KIND.items() if name in fields)
+                yield _ALIASES.get(name, name), f"belongs to {owners} charges, not to {article} {self.kind} charge"
+        needed = _NEEDED_BY_KIND[self.kind]
+        for name in needed:
+            if not getattr(self, name) and getattr(self, name) != 0:
+                yield name, f"missing ({article} {self.kind} charge has {' and '.join(needed)})"
+        if self.kind == "energy" and bool(self.bands) == (self.series is not None):
             yield "", "an energy charge has either bands or a series (expected exactly one of them)"
-        for name in ("per", "amount"):
-            if getattr(self, name) is not None:
-                yield name, "belongs to fixed charges, not to an energy charge"
-
-    def _fixed_problems(self) -> Iterator[_Problem]:
-        for name in ("per", "amount"):
-            if getattr(self, name) is None:
-                yield name, "missing (a fixed charge has per and amount)"
-        for name in ("bands", "series", "tier_scope"):
-            if getattr(self, name) is not None:
-                yield name, "belongs to energy charges, not to a fixed charge"
+        if self.kind == "demand" and self.measured_over == "day" and self.per != "day":
+            yield "per", "'month' with demand measured over the day (expected 'day')"
+        if self.kind == "minimum" and self.amount is not None and self.amount < 0:
+            yield "amount", f"'{self.amount}' is negative (expected 0 or more)"
+        for number, band in enumerate(self.bands or ()):
+            problems = band.demand_problems() if self.kind == "demand" else band.energy_problems()
+            for path, sentence in problems:
+                yield f"bands[{number}].{path}", sentence
 
     def to_domain(self) -> Charge:
-        if self.per is not None and self.amount is not None:
-            return FixedCharge(self.charge_id, self.per, self.amount)
-        series = None
-        if self.series is not None:
-            rate = self.series
-            series = SeriesRate(rate.series_id, rate.multiplier, rate.adder, rate.cap, rate.floor)
-        bands = tuple(band.to_domain() for band in self.bands or ())
-        return EnergyCharge(self.charge_id, bands, series, self.tier_scope or "charge")
+        per, amount, bands = self.per or "month", self.amount or Decimal(0), self.bands or ()
+        match self.kind:
+            case "fixed":
+                return FixedCharge(self.charge_id, per, amount, self.first or (1, 1), self.last or (12, 31))
+            case "minimum":
+                return MinimumCharge(self.charge_id, per, amount)
+            case "demand":
+                return DemandCharge(
+                    self.charge_id,
+                    tuple(band.to_demand() for band in bands),
+                    self.measurement_minutes or DEFAULT_MEASUREMENT_MINUTES,
+                    self.measured_over or "month",
+                    per,
+                    self.minimum_kw or Decimal(0),
+                )
+            case "energy":
+                series = None
+                if self.series is not None:
+                    rate = self.series
+                    series = SeriesRate(rate.series_id, rate.multiplier, rate.adder, rate.cap, rate.floor)
+                return EnergyCharge(
+                    self.charge_id, tuple(band.to_energy() for band in bands), series, self.tier_scope or "charge"
+                )
 
 
 def _check_charges(charges: tuple[_Charge, ...]) -> tuple[_Charge, ...]:
@@ -193,6 +279,31 @@ def _check_charges(charges: tuple[_Charge, ...]) -> tuple[_Charge, ...]:
 class _Tax(Document):
     name: Identifier
     rate: Annotated[Rate, AfterValidator(_not_negative)]
+    charges: Annotated[tuple[Identifier, ...], Field(max_length=MAX_CHARGES, strict=False)] | None = None
+
+
+def _months(months: int) -> int:
+    if months not in BILLING_MONTHS:
+        raise ValueError(f"{months} is not a length of billing periods (expected one of {BILLING_MONTHS} months)")
+    return months
+
+
+def _day_of_month(day: int) -> int:
+    if not 1 <= day <= MAX_DAY_OF_MONTH:
+        raise ValueError(f"{day} is not a day of the month (expected 1 to {MAX_DAY_OF_MONTH})")
+    return day
+
+
+def _month(month: int) -> int:
+    if not 1 <= month <= MONTHS_PER_YEAR:
+        raise ValueError(f"{month} is not a month (expected 1 to {MONTHS_PER_YEAR})")
+    return month
+
+
+class _BillingPeriod(Document):
+    months: Annotated[Integer, AfterValidator(_months)] = 1
+    anchor_day: Annotated[Integer, AfterValidator(_day_of_month)] = 1
+    anchor_month: Annotated[Integer, AfterValidator(_month)] = 1
 
 
 class _LineRounding(Document):
@@ -216,6 +327,7 @@ class _Tariff(Document):
     taxes: Annotated[tuple[_Tax, ...], Field(max_length=MAX_TAXES, strict=False)] = ()
     holidays: Annotated[tuple[DateText, ...], Field(max_length=MAX_HOLIDAYS, strict=False)] = ()
     tier_period: TierPeriod = "P1M"
+    billing_period: _BillingPeriod | None = None
     charges: Annotated[
         tuple[_Charge, ...],
         Field(max_length=MAX_CHARGES, strict=False),
@@ -230,8 +342,25 @@ class _Tariff(Document):
         check_after(valid_to, "valid_from", info)
         return valid_to
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> "_Tariff":
+        known = [charge.charge_id for charge in self.charges]
+        found = [
+            (f"taxes[{number}].charges[{position}]", f"{name!r} is no charge of this tariff (expected one of {known})")
+            for number, tax in enumerate(self.taxes)
+            for position, name in enumerate(tax.charges or ())
+            if name not in known
+        ]
+        if self.tier_period == "BILLING" and self.billing_period is None:
+            found.append(("billing_period", "missing (tier_period BILLING needs it, such as {'anchor_day': 15})"))
+        if found:
+            raise Problems(found)
+        return self
 
-_NAMES: Final = names_of(_Tariff, _Charge, _Band, _When, _Tier, _SeriesRate, _Tax, _Rounding, _LineRounding)
+
+_NAMES: Final = names_of(
+    _Tariff, _Charge, _Band, _When, _Tier, _SeriesRate, _Tax, _BillingPeriod, _Rounding, _LineRounding
+)
 
 
 def parse_tariff(raw: bytes | str | Mapping[str, Any]) -> Tariff:
@@ -252,9 +381,12 @@ def parse_tariff(raw: bytes | str | Mapping[str, Any]) -> Tariff:
         valid_from_us=found.valid_from,
         valid_to_us=found.valid_to,
         prices_include_tax=found.prices_include_tax,
-        taxes=tuple(Tax(tax.name, tax.rate) for tax in found.taxes),
+        taxes=tuple(
+            Tax(tax.name, tax.rate, None if tax.charges is None else frozenset(tax.charges)) for tax in found.taxes
+        ),
         holidays=frozenset(found.holidays),
         tier_period=found.tier_period,
+        billing_period=None if found.billing_period is None else BillingPeriod(**found.billing_period.model_dump()),
         rounding=Rounding(found.rounding.line.quantum, found.rounding.line.mode),
     )
     problems = unsupported(tariff) or holes(tariff)
@@ -274,48 +406,88 @@ def to_document(tariff: Tariff) -> dict[str, Any]:
         "valid_from": None if tariff.valid_from_us is None else format_instant(tariff.valid_from_us),
         "valid_to": None if tariff.valid_to_us is None else format_instant(tariff.valid_to_us),
         "prices_include_tax": tariff.prices_include_tax,
-        "taxes": [{"name": tax.name, "rate": f"{tax.rate:f}"} for tax in tariff.taxes],
+        "taxes": [_tax_document(tax) for tax in tariff.taxes],
         "holidays": [on.isoformat() for on in sorted(tariff.holidays)],
         "tier_period": tariff.tier_period,
+        "billing_period": None if tariff.billing_period is None else asdict(tariff.billing_period),
         "charges": [_charge_document(charge) for charge in tariff.charges],
         "rounding": {"line": {"quantum": f"{tariff.rounding.line_quantum:f}", "mode": tariff.rounding.line_mode}},
     }
 
 
+def _tax_document(tax: Tax) -> dict[str, Any]:
+    charges = None if tax.charges is None else sorted(tax.charges)
+    return {"name": tax.name, "rate": f"{tax.rate:f}", "charges": charges}
+
+
 def _charge_document(charge: Charge) -> dict[str, Any]:
     document: dict[str, Any] = {"charge_id": charge.charge_id}
-    if isinstance(charge, FixedCharge):
-        return document | {"kind": "fixed", "per": charge.per, "amount": f"{charge.amount:f}"}
-    document |= {"kind": "energy", "tier_scope": charge.tier_scope}
-    if charge.series is None:
-        return document | {"bands": [_band_document(band) for band in charge.bands]}
-    rate = charge.series
-    series = {
+    match charge:
+        case FixedCharge():
+            document |= {"kind": "fixed", "per": charge.per, "amount": f"{charge.amount:f}"}
+            return document | {"from": _month_day(charge.first), "to": _month_day(charge.last)}
+        case MinimumCharge():
+            return document | {"kind": "minimum", "per": charge.per, "amount": f"{charge.amount:f}"}
+        case DemandCharge():
+            return document | {
+                "kind": "demand",
+                "measurement_minutes": charge.measurement_minutes,
+                "measured_over": charge.measured_over,
+                "per": charge.per,
+                "minimum_kw": f"{charge.minimum_kw:f}",
+                "bands": [_demand_band_document(band) for band in charge.bands],
+            }
+        case EnergyCharge():
+            document |= {"kind": "energy", "tier_scope": charge.tier_scope}
+            if charge.series is None:
+                return document | {"bands": [_band_document(band) for band in charge.bands]}
+            return document | {"series": _series_document(charge.series)}
+
+
+def _series_document(rate: SeriesRate) -> dict[str, Any]:
+    return {
         "series_id": rate.series_id,
         "multiplier": f"{rate.multiplier:f}",
         "adder": f"{rate.adder:f}",
         "cap": _optional(rate.cap),
         "floor": _optional(rate.floor),
     }
-    return document | {"series": series}
 
 
 def _band_document(band: Band) -> dict[str, Any]:
     return {
         "name": band.name,
         "when": [_when_document(when) for when in band.when],
-        "tiers": [{"up_to_kwh": _optional(tier.up_to_kwh), "rate": f"{tier.rate:f}"} for tier in band.tiers],
+        "tiers": [_tier_document(tier) for tier in band.tiers],
+    }
+
+
+def _tier_document(tier: Tier) -> dict[str, Any]:
+    if tier.up_to_kwh_per_day is not None:
+        return {"up_to_kwh_per_day": f"{tier.up_to_kwh_per_day:f}", "rate": f"{tier.rate:f}"}
+    return {"up_to_kwh": _optional(tier.up_to_kwh), "rate": f"{tier.rate:f}"}
+
+
+def _demand_band_document(band: DemandBand) -> dict[str, Any]:
+    return {
+        "name": band.name,
+        "when": [_when_document(when) for when in band.when],
+        "tiers": [{"up_to_kw": _optional(tier.up_to_kw), "rate": f"{tier.rate:f}"} for tier in band.tiers],
     }
 
 
 def _when_document(when: When) -> dict[str, Any]:
     return {
-        "from": f"{when.first[0]:02d}-{when.first[1]:02d}",
-        "to": f"{when.last[0]:02d}-{when.last[1]:02d}",
+        "from": _month_day(when.first),
+        "to": _month_day(when.last),
         "days": [name for name in DAY_NAMES if name in when.days],
         "start": f"{when.start_minute // 60:02d}:{when.start_minute % 60:02d}",
         "end": f"{when.end_minute // 60:02d}:{when.end_minute % 60:02d}",
     }
+
+
+def _month_day(at: tuple[int, int]) -> str:
+    return f"{at[0]:02d}-{at[1]:02d}"
 
 
 def _optional(value: Decimal | None) -> str | None:

@@ -174,10 +174,12 @@ def test_a_charge_without_a_band_is_left_out_for_export_and_has_no_rate_for_impo
     assert Timeline(_tariff("UTC", rules)).segment(evening).charges[0].rate is None
 
 
-def test_graduated_tiers_cannot_be_compiled() -> None:
-    band = Band("b", (), (Tier(Decimal(10), Decimal(1)), Tier(None, Decimal(2))))
-    with pytest.raises(ValueError, match=r"charges\[0\]\.bands\[0\]\.tiers: graduated tiers are not supported yet"):
-        Timeline(Tariff("t", 1, "IMPORT", "GBP", "UTC", (EnergyCharge("e", (band,)),)))
+def test_tiers_that_fall_back_cannot_be_compiled() -> None:
+    tiers = (Tier(Decimal(10), Decimal(1)), Tier(Decimal(5), Decimal(1)), Tier(None, Decimal(2)))
+    with pytest.raises(
+        ValueError, match=r"charges\[0\]\.bands\[0\]\.tiers\[1\]\.up_to_kwh: '5' is not above the tier before"
+    ):
+        Timeline(Tariff("t", 1, "IMPORT", "GBP", "UTC", (EnergyCharge("e", (Band("b", (), tiers),)),)))
 
 
 @pytest.mark.parametrize(

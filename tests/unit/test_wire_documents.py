@@ -33,9 +33,10 @@ TARIFF: dict[str, Any] = {
     "valid_from": None,
     "valid_to": None,
     "prices_include_tax": False,
-    "taxes": [{"name": "VAT", "rate": "0.05"}],
+    "taxes": [{"name": "VAT", "rate": "0.05", "charges": ["energy", "standing"]}],
     "holidays": ["2025-12-25"],
-    "tier_period": "P1M",
+    "tier_period": "BILLING",
+    "billing_period": {"months": 3, "anchor_day": 15, "anchor_month": 2},
     "charges": [
         {
             "charge_id": "energy",
@@ -64,7 +65,25 @@ TARIFF: dict[str, Any] = {
             "tier_scope": "charge",
             "series": {"series_id": "AGILE-C", "multiplier": "1", "adder": "0", "cap": "1.00", "floor": None},
         },
-        {"charge_id": "standing", "kind": "fixed", "per": "day", "amount": "0.5501"},
+        {"charge_id": "standing", "kind": "fixed", "per": "day", "amount": "0.5501", "from": "01-01", "to": "12-31"},
+        {"charge_id": "least", "kind": "minimum", "per": "month", "amount": "12.00"},
+        {
+            "charge_id": "capacity",
+            "kind": "demand",
+            "measurement_minutes": 15,
+            "measured_over": "month",
+            "per": "day",
+            "minimum_kw": "1.5",
+            "bands": [
+                {
+                    "name": "evening",
+                    "when": [
+                        {"from": "11-01", "to": "03-31", "days": ["MON", "TUE"], "start": "15:00", "end": "21:00"}
+                    ],
+                    "tiers": [{"up_to_kw": "10", "rate": "0.30"}, {"up_to_kw": None, "rate": "0.40"}],
+                }
+            ],
+        },
     ],
     "rounding": {"line": {"quantum": "0.01", "mode": "HALF_UP"}},
 }
@@ -134,8 +153,8 @@ def test_the_keys_are_those_of_the_topics() -> None:
         (("charges", 0, "bands", 1, "tiers"), [], "empty (expected one tier with its rate)"),
         (("charges", 2, "per"), "week", "'week' is not one of 'day' or 'month'"),
         (("charges", 2, "amount"), ..., "missing (a fixed charge has per and amount)"),
-        (("charges", 2, "bands"), [], "belongs to energy charges, not to a fixed charge"),
-        (("charges", 0, "amount"), "1", "belongs to fixed charges, not to an energy charge"),
+        (("charges", 2, "bands"), [], "belongs to energy and demand charges, not to a fixed charge"),
+        (("charges", 0, "amount"), "1", "belongs to fixed and minimum charges, not to an energy charge"),
         (("charges", 1, "series", "floor"), "2", ""),
         (("charges", 1, "charge_id"), "energy", ""),
         (("currency",), "pounds", "'pounds' is not a currency (expected three capital letters, such as 'GBP')"),
@@ -198,10 +217,71 @@ def test_a_misspelt_field_is_refused_in_every_document() -> None:
         assert found.startswith("time_zone: unknown field, with the value 'UTC'")
 
 
-def test_graduated_tiers_are_refused_rather_than_billed_at_the_first_rate() -> None:
-    tiers = [{"up_to_kwh": "200", "rate": "0.30"}, {"up_to_kwh": None, "rate": "0.36"}]
-    (found,) = problems(changed(TARIFF, (("charges", 0, "bands", 0, "tiers"), tiers)))
-    assert found.startswith("charges[0].bands[0].tiers: graduated tiers are not supported yet")
+@pytest.mark.parametrize(
+    ("tiers", "expected"),
+    [
+        (
+            [{"up_to_kwh": "200", "rate": "1"}, {"up_to_kwh": "200", "rate": "2"}, {"rate": "3"}],
+            "tiers[1].up_to_kwh: '200' is not above the tier before it ('200')",
+        ),
+        (
+            [{"rate": "1"}, {"rate": "2"}],
+            "tiers[0].up_to_kwh: null before the last tier (expected a bound)",
+        ),
+        (
+            [{"up_to_kwh": "0.0000000001", "rate": "1"}, {"rate": "2"}],
+            "tiers[0].up_to_kwh: '1E-10' has more than 9 decimals (expected whole µWh)",
+        ),
+        (
+            [{"up_to_kwh": "1", "rate": "1"}, {"up_to_kwh_per_day": "2", "rate": "2"}, {"rate": "3"}],
+            "tiers[1].up_to_kwh_per_day: the tier before has up_to_kwh (expected the same for all of a band)",
+        ),
+        (
+            [{"up_to_kwh": "1", "up_to_kwh_per_day": "2", "rate": "1"}, {"rate": "2"}],
+            "tiers[0].up_to_kwh_per_day: a tier has one bound (expected up_to_kwh or up_to_kwh_per_day, not both)",
+        ),
+        (
+            [{"up_to_kw": "1", "rate": "1"}, {"rate": "2"}],
+            "tiers[0].up_to_kw: belongs to demand charges (expected up_to_kwh)",
+        ),
+    ],
+)
+def test_tiers_that_are_no_ladder_are_refused(tiers: list[dict[str, Any]], expected: str) -> None:
+    assert f"charges[0].bands[0].{expected}" in problems(changed(TARIFF, (("charges", 0, "bands", 0, "tiers"), tiers)))
+
+
+@pytest.mark.parametrize(
+    ("charge", "expected"),
+    [
+        ({"kind": "demand"}, "charges[2].bands: missing (a demand charge has bands)"),
+        (
+            {"kind": "demand", "measured_over": "day", "bands": [{"name": "all", "tiers": [{"rate": "1"}]}]},
+            "charges[2].per: 'month' with demand measured over the day (expected 'day')",
+        ),
+        (
+            {"kind": "demand", "measurement_minutes": 7, "bands": [{"name": "all", "tiers": [{"rate": "1"}]}]},
+            "charges[2].measurement_minutes: 7 is not a measurement window (expected one of (5, 10, 15, 30, 60) minutes)",
+        ),
+        (
+            {"kind": "demand", "bands": [{"name": "all", "tiers": [{"up_to_kwh": "5", "rate": "1"}, {"rate": "2"}]}]},
+            "charges[2].bands[0].tiers[0].up_to_kwh: belongs to energy charges (expected up_to_kw)",
+        ),
+        ({"kind": "minimum", "per": "day", "amount": "-1"}, "charges[2].amount: '-1' is negative (expected 0 or more)"),
+        ({"kind": "fixed", "per": "day"}, "charges[2].amount: missing (a fixed charge has per and amount)"),
+    ],
+)
+def test_a_charge_that_lacks_what_its_kind_needs_is_refused(charge: dict[str, Any], expected: str) -> None:
+    assert expected in problems(changed(TARIFF, (("charges", 2), {"charge_id": "standing"} | charge)))
+
+
+def test_a_tax_on_a_charge_that_is_not_there_is_refused() -> None:
+    (found,) = problems(changed(TARIFF, (("taxes", 0, "charges"), ["enrgy"])))
+    assert found.startswith("taxes[0].charges[0]: 'enrgy' is no charge of this tariff (expected one of ['energy', ")
+
+
+def test_a_billing_period_is_asked_for_where_tiers_run_by_it() -> None:
+    (found,) = problems(changed(TARIFF, (("billing_period",), None)))
+    assert found == "billing_period: missing (tier_period BILLING needs it, such as {'anchor_day': 15})"
 
 
 def test_a_bounded_last_tier_is_refused() -> None:
