@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "load": ("app.cli.load", "load_command", "Load locations, tariffs and series."),
     "send": ("app.cli.send", "send_command", "Send meter records from files."),
     "price": ("app.cli.price", "price_command", "Price a file of records without Kafka."),
+    "tariff": ("app.cli.tariff", "tariff_command", "Import, check and show tariffs."),
     "tail": ("app.cli.tail", "tail_command", "Show priced records as they come."),
     "rejected": ("app.cli.rejected", "rejected_command", "Show and replay rejected records."),
     "dev": ("app.cli.dev", "dev_command", "Start a Kafka for this machine, demo data and a worker."),
