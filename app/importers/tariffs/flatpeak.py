@@ -159,7 +159,8 @@ class _Reader:
                 raise DocumentError(
                     [f"{self._at('direction')}: {tariff.get('direction')!r} is not one of {_DIRECTIONS}"]
                 )
-            yield from self._document("schedule", tariff["schedule"], direction, str(tariff.get("id", "")), self._rate)
+            entries = [(f"schedule[{number}]", entry) for number, entry in enumerate(tariff["schedule"])]
+            yield from self._document("schedule", entries, direction, str(tariff.get("id", "")), self._rate)
         elif "import" in tariff or "export" in tariff:
             yield from self._older(tariff)
         elif isinstance(tariff.get("data"), list):
@@ -177,25 +178,26 @@ class _Reader:
             direction = name.upper()
             if not schedules or (self._options.direction or direction) != direction:
                 continue
-            entries: list[Any] = []
+            entries: list[tuple[str, Any]] = []
             for number, schedule in enumerate(schedules):
                 path = f"{name}[{number}]"
                 if expect_object(schedule, self._at(path)).get("type", "weekday") != "weekday":
                     self._result.refuse(self._at(f"{path}.type"), f"{schedule['type']!r} is not 'weekday'")
                     continue
-                entries += schedule.get("data") or []
+                data = schedule.get("data") or []
+                entries += [(f"{path}.data[{position}]", entry) for position, entry in enumerate(data)]
             both = bool(tariff.get("import")) and bool(tariff.get("export"))
             tariff_id = f"{named}-{name}" if both else named
             yield from self._document(name, entries, direction, tariff_id, self._cost)
 
     def _document(
-        self, path: str, entries: Sequence[Any], direction: str, tariff_id: str, read_rate: Any
+        self, path: str, entries: Sequence[tuple[str, Any]], direction: str, tariff_id: str, read_rate: Any
     ) -> Iterator[dict[str, Any]]:
         """Yield the document of one schedule, if a rate of it can be expressed."""
         special: dict[_Tiers, list[dict[str, Any]]] = {}
         usual: dict[_Tiers, list[dict[str, Any]]] = {}
-        for number, entry in enumerate(entries):
-            at = self._at(f"{path}[{number}]")
+        for entry_path, entry in entries:
+            at = self._at(entry_path)
             slots = special if expect_object(entry, at).get("dates") else usual
             for windows, tiers in self._entry(entry, at, read_rate):
                 slots.setdefault(tiers, []).extend(windows)
