@@ -11,6 +11,7 @@ from app.streams.pipeline import Context, Pipeline
 from app.streams.sources import Log, OfflineMessage
 from app.streams.tables import MemoryStore, Tables
 from app.streams.validate import reading_of
+from app.wire.documents import version_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -84,7 +85,7 @@ def price_offline(
     """
     book = ReferenceBook()
     for tariff in tariffs:
-        book.put_tariff(tariff)
+        book.put_tariff(tariff, version_key(tariff))
     for day in series:
         book.put_series(day)
     for location in locations:
@@ -94,8 +95,11 @@ def price_offline(
     submitted = (OfflineMessage(offset, 0, None, value) for offset, value in enumerate(records))
     pipeline.take_records(Log(OFFLINE_TOPIC, 0), submitted)
     pipeline.settle(0.0)
-    intervals = (OfflineMessage(0, 0, key, value) for key, value in sink.outputs.pop("intervals", []))
-    pipeline.take_intervals(Log("meter.intervals", 0), intervals)
+    # In order of time within each meter: what is counted towards tiers then grows, and nothing is priced twice.
+    found = sorted(sink.outputs.pop("intervals", []), key=_by_key)
+    pipeline.take_intervals(Log("meter.intervals", 0), [OfflineMessage(0, 0, key, value) for key, value in found])
+    while pipeline.walks:
+        pipeline.walk(len(found))
     return OfflineResult(
         priced=[value for _, value in sorted(sink.outputs.get("priced", []), key=_by_key)],
         rejected=[value for _, value in sink.outputs.get("rejected", [])],

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from app.domain.intervals import Interval
 from app.domain.reference import ReferenceBook
+from app.streams.ledger import Walk
 from app.streams.pipeline import Context, Output, Pipeline
 from app.streams.sources import Log, OfflineMessage
 from app.streams.tables import MemoryStore, Tables, changelog_entries, interval_entries, priced_entry
@@ -106,6 +107,7 @@ class SimulatedPartition:
         self.counts: Counter[str] = Counter()
         self.now_s = 0.0
         self.store = MemoryStore()
+        self.walks: list[Walk] = []
         self.open()
 
     def open(self) -> None:
@@ -116,6 +118,7 @@ class SimulatedPartition:
             Context(0, 1, RECORDS.topic), self.tables, self.book, self.sink, emit_every_s=self.emit_every_s
         )
         self.pipeline.wait_for(self.tables.held_ids(), self.now_s - self.emit_every_s)
+        self.pipeline.walks.update(dict.fromkeys(self.walks))
         self.pipeline.expect(key.decode() for key, _ in self.intervals[self.intervals_to :])
         self._ahead = (self.records_to, self.intervals_to)
 
@@ -150,6 +153,7 @@ class SimulatedPartition:
             self.changelog.append((key, value))
             self.store.write(interval_entries(key, value))
         self.store.write(priced_entry(interval_id.encode(), value) for interval_id, value in changes.priced.items())
+        self.walks = list(self.pipeline.walks)
         self.records_to, self.intervals_to = self._ahead
         self.counts.update(self.pipeline.metrics)
         self.pipeline.metrics.clear()
@@ -164,6 +168,9 @@ class SimulatedPartition:
         self.commit()
         self.take(0, len(self.intervals))
         self.commit()
+        while self.pipeline.walks:
+            self.pipeline.walk(2)
+            self.commit()
 
     # What is true in the end
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from app.domain.locations import Location
 from app.domain.tariffs import SeriesDay, Tariff
-from app.wire.documents import DocumentError, document_key, iter_documents
+from app.wire.documents import DocumentError, document_key, iter_documents, version_key
 from app.wire.reference import ReferenceDocument, parse_document
 
 KIND_NAMES = {Location: "location", Tariff: "tariff", SeriesDay: "series"}
@@ -24,7 +24,8 @@ def read_documents(paths: Iterable[Path], expected: type[ReferenceDocument] | No
     """Read all documents of all files; only of the ``expected`` kind if one is given.
 
     Raises `DocumentError` with every problem of every file, each with the file and the place in it. The same document
-    twice is fine; two different ones under one name are not, because only one of them would hold.
+    twice is fine; two different ones under one name are not, because only one of them would hold. Versions of a tariff are
+    different names.
     """
     problems: list[str] = []
     found: dict[tuple[type, str], tuple[ReferenceDocument, str]] = {}
@@ -37,7 +38,8 @@ def read_documents(paths: Iterable[Path], expected: type[ReferenceDocument] | No
                 except DocumentError as error:
                     problems += [f"{where}: {problem}" for problem in error.problems]
                     continue
-                kind, key = type(document), document_key(document)
+                kind = type(document)
+                key = version_key(document) if isinstance(document, Tariff) else document_key(document)
                 other, other_where = found.setdefault((kind, key), (document, where))
                 if other != document:
                     problems.append(f"{where}: {KIND_NAMES[kind]} {key!r} is another one than at {other_where}")

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Final, NamedTuple
 
+from msgspec.structs import replace
+
 from app.domain.money import (
     MONEY_DECIMALS,
     money_text,
@@ -26,7 +28,17 @@ from app.domain.money import (
 from app.domain.rates import KWH_DECIMALS, AmountMemory, Component, IntervalPrice, Rates, pending
 from app.domain.series import SeriesTable, series_rate
 from app.domain.tariffs import CARBON_UNIT, Direction, EnergyCharge, SeriesRate, Tariff
-from app.domain.tiers import NOTHING_COUNTED, Counter, Counts, TierPeriod, TierPeriods, crossing_us, tier_of, tiers_of
+from app.domain.tiers import (
+    NOTHING_COUNTED,
+    Counter,
+    Counts,
+    Graduated,
+    TierPeriod,
+    TierPeriods,
+    crossing_us,
+    tier_of,
+    tiers_of,
+)
 from app.domain.timeline import ChargeRate, Timeline
 
 _MAX_CELLS: Final = 1 << 13
@@ -95,6 +107,17 @@ class TariffPricer:
     def forget(self) -> None:
         """Forget what was looked up in series: one of them has changed."""
         self.cells.clear()
+
+    def bounds_uwh(self, counter: Counter, days: int) -> set[int]:
+        """Return every bound that a counter meets, in any band, in a tier period of so many local days."""
+        return {
+            bound
+            for charge in self.tariff.charges
+            if isinstance(charge, EnergyCharge) and charge.charge_id == counter.charge_id
+            for band in charge.bands
+            if counter.band in {None, band.name}
+            for bound in Graduated(counter, band.tiers).bounds_uwh(days)
+        }
 
     def _looked_up(
         self, at_us: int, end_us: int, charges: tuple[ChargeRate, ...]
@@ -242,10 +265,13 @@ def _in_one_tier(span: Span, rates: Rates, whole: _Whole, counts: Counts) -> Rat
 class _Sum:
     """The exact price of an interval, gathered piece by piece, with what its own pieces have counted so far."""
 
-    def __init__(self, whole: _Whole, parts: Sequence[Part], counts: Counts, *, credited: bool) -> None:
+    def __init__(
+        self, whole: _Whole, parts: Sequence[Part], counts: Counts, head: Rates | None, *, credited: bool
+    ) -> None:
         self.cost = self.net = Fraction(0)
         self.components: list[Component] = []
         self._start_us = whole[0]
+        self._head = None if head is None else (head.tariff_id, head.tariff_version)
         self._parts = parts or (whole,)
         self._counts = counts
         self._credited = credited
@@ -291,13 +317,18 @@ class _Sum:
         cost, net = rates.exact(charged_uwh)
         self.cost += cost
         self.net += net
-        self.components += rates.components(start_us, end_us, energy_uwh, charged_uwh)
+        tariff = (rates.tariff_id, rates.tariff_version)
+        for component in rates.components(start_us, end_us, energy_uwh, charged_uwh):
+            if tariff == self._head:
+                self.components.append(component)
+            else:
+                self.components.append(replace(component, tariff_id=tariff[0], tariff_version=tariff[1]))
 
 
 class PricePlan:
     """How the energy of one direction is priced at a location, for all time. Locations with the same links share it."""
 
-    __slots__ = ("__weakref__", "_carbon", "_credited", "_span", "_spans", "_starts", "direction")
+    __slots__ = ("__weakref__", "_carbon", "_credited", "_span", "_spans", "_starts", "direction", "is_graduated")
 
     def __init__(self, direction: Direction, spans: Sequence[Span], carbon: Carbon | None) -> None:
         """Take spans that tile all of time, in order."""
@@ -307,6 +338,8 @@ class PricePlan:
         self._span = self._spans[-1]
         self._carbon = carbon
         self._credited = _CREDITED[direction]
+        self.is_graduated = any(span.pricer is not None and span.pricer.counters for span in self._spans)
+        """Whether prices depend on what earlier intervals counted."""
 
     def price(  # noqa: PLR0917 - hot: keywords cost more than the names would help
         self,
@@ -380,7 +413,7 @@ class PricePlan:
             return pending("no_price", head, carbon_g)
         if len({rates.currency for rates in rated}) > 1:
             return pending("mixed_currency", head, carbon_g)
-        sum_up = _Sum(whole, parts, counts, credited=flow in self._credited)
+        sum_up = _Sum(whole, parts, counts, head, credited=flow in self._credited)
         for piece, piece_uwh in covered:
             if piece.rates is not None and piece.span.pricer is not None:
                 sum_up.add(piece, piece.rates, piece.span.pricer, piece_uwh)

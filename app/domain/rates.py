@@ -37,7 +37,10 @@ _MAX_AMOUNTS: Final = 1 << 16
 
 
 class Component(msgspec.Struct, frozen=True, gc=False):
-    """What one charge asks for the energy between two instants. Amounts are decimal texts in the tariff's currency."""
+    """What one charge asks for the energy between two instants. Amounts are decimal texts in the tariff's currency.
+
+    `tariff_id` and `tariff_version` are set where the tariff is another one than the interval's first.
+    """
 
     charge_id: str
     band: str | None
@@ -48,6 +51,8 @@ class Component(msgspec.Struct, frozen=True, gc=False):
     rate: str
     cost: str
     cost_excluding_tax: str
+    tariff_id: str | None = None
+    tariff_version: int | None = None
 
 
 class IntervalPrice(msgspec.Struct, frozen=True, gc=False):

@@ -13,9 +13,12 @@ from app.domain.pricing import Carbon, PricePlan, Span, TariffPricer
 from app.domain.rates import AmountMemory
 from app.domain.series import SeriesTable
 from app.domain.tariffs import Direction, SeriesDay, Tariff
+from app.domain.tiers import Counter, TierPeriod
 from app.domain.timeline import BEGINNING_US, END_US
 
 _DIRECTIONS: Final[tuple[Direction, ...]] = ("IMPORT", "EXPORT", "LOCAL")
+
+_NO_COUNTERS: Final[frozenset[Counter]] = frozenset()
 
 _Stretch = tuple[int, int]
 """[start_us, end_us), with BEGINNING_US and END_US for the ends of time."""
@@ -47,8 +50,9 @@ class ReferenceBook:
     """
 
     __slots__ = (
-        "_carbons", "_days", "_generations", "_grids", "_locations", "_locations_of_carbon", "_locations_of_tariff",
-        "_memory", "_plans", "_pricers", "_shared_plans", "_tables", "_tariffs_of_series",
+        "_bounds", "_carbons", "_counters", "_days", "_generations", "_grids", "_keys_of_series", "_keys_of_tariff", "_locations",
+        "_locations_of_carbon", "_locations_of_tariff", "_memory", "_plans", "_pricers", "_shared_plans", "_tables",
+        "_versions", "has_tiers", "tariff_generation",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -61,8 +65,16 @@ class ReferenceBook:
         self._carbons: dict[str, Carbon] = {}
         self._locations_of_tariff: dict[str, set[str]] = {}
         self._locations_of_carbon: dict[str, set[str]] = {}
-        self._tariffs_of_series: dict[str, set[str]] = {}
+        self._keys_of_series: dict[str, set[str]] = {}
+        self._keys_of_tariff: dict[str, set[str]] = {}
         self._generations: dict[str, int] = {}
+        self._versions: dict[str, tuple[TariffPricer, ...]] = {}
+        self._counters: dict[str, frozenset[Counter]] = {}
+        self._bounds: dict[tuple[str, Counter, int], list[int]] = {}
+        self.has_tiers = False
+        """Whether any tariff is graduated."""
+        self.tariff_generation = 0
+        """Grows with every change of a tariff: what was counted towards tiers may count otherwise."""
         self._plans: dict[tuple[str, str], PricePlan] = {}
         self._shared_plans: WeakValueDictionary[_PlanKey, PricePlan] = WeakValueDictionary()
         self._memory = AmountMemory()
@@ -76,9 +88,30 @@ class ReferenceBook:
         return self._grids.get(location_id)
 
     def tariff(self, tariff_id: str) -> Tariff | None:
-        """Return a tariff, or None where there is none."""
-        pricer = self._pricers.get(tariff_id)
-        return None if pricer is None else pricer.tariff
+        """Return the newest version of a tariff, or None where there is none."""
+        versions = self._versions.get(tariff_id)
+        return versions[-1].tariff if versions else None
+
+    def versions(self, tariff_id: str) -> tuple[Tariff, ...]:
+        """Return all versions of a tariff that are known, the newest last."""
+        return tuple(pricer.tariff for pricer in self._versions.get(tariff_id, ()))
+
+    def counters(self, tariff_id: str) -> frozenset[Counter]:
+        """Return what counts towards the tiers of a tariff; none where nothing is graduated."""
+        return self._counters.get(tariff_id, _NO_COUNTERS)
+
+    def tier_periods(self, tariff_id: str, at_us: int) -> set[TierPeriod]:
+        """Return the tier periods around an instant: one, unless versions of a tariff have different ones."""
+        return {pricer.periods.around(at_us) for pricer in self._versions.get(tariff_id, ())}
+
+    def bounds_uwh(self, tariff_id: str, counter: Counter, period: TierPeriod) -> list[int]:
+        """Return every bound that a counter can meet in a tier period, in order."""
+        key = (tariff_id, counter, period.days)
+        known = self._bounds.get(key)
+        if known is None:
+            pricers = self._versions.get(tariff_id, ())
+            known = self._bounds[key] = sorted(set().union(*(p.bounds_uwh(counter, period.days) for p in pricers)))
+        return known
 
     def plan(self, location_id: str, direction: Direction) -> PricePlan:
         """Return how a location's energy of one direction is priced; an unknown location has none. Hot."""
@@ -113,29 +146,33 @@ class ReferenceBook:
         self._reindex(location_id, old, None)
         return _location_change(location_id, old, None)
 
-    def put_tariff(self, tariff: Tariff) -> Affected:
-        """Take a tariff in place of the one of its id.
+    def put_tariff(self, tariff: Tariff, key: str | None = None) -> Affected:
+        """Take a tariff in place of the one of its key: its id, unless several versions are to stand side by side.
+
+        Where several are valid, the highest version prices.
 
         Raises:
             ValueError: it asks for what cannot be priced; the one before it stays.
 
         """
-        old = self.tariff(tariff.tariff_id)
+        name = key or tariff.tariff_id
+        replaced = self._pricers.get(name)
+        old = None if replaced is None else replaced.tariff
         if old == tariff:
             return NOTHING
         for series_id in tariff.series_ids:
             self._tables.setdefault(series_id, SeriesTable())
         pricer = TariffPricer(tariff, self._tables, self._memory)
-        self._pricers[tariff.tariff_id] = pricer
-        return self._tariff_changed(tariff.tariff_id, old, tariff)
+        self._pricers[name] = pricer
+        self._keys_of_tariff.setdefault(tariff.tariff_id, set()).add(name)
+        return self._tariff_changed(name, old, tariff)
 
-    def remove_tariff(self, tariff_id: str) -> Affected:
-        """Forget a tariff: what it priced is pending again."""
-        old = self.tariff(tariff_id)
-        if old is None:
+    def remove_tariff(self, key: str) -> Affected:
+        """Forget a tariff, by its key: what it priced is pending again, or priced by another version."""
+        removed = self._pricers.pop(key, None)
+        if removed is None:
             return NOTHING
-        del self._pricers[tariff_id]
-        return self._tariff_changed(tariff_id, old, None)
+        return self._tariff_changed(key, removed.tariff, None)
 
     def put_series(self, day: SeriesDay) -> Affected:
         """Take the points of one series and UTC date in place of those known."""
@@ -159,15 +196,16 @@ class ReferenceBook:
         if kind == "location":
             return Affected(frozenset({key}))
         if kind == "tariff":
-            return _affected(self._linked(key))
+            # A key is an id, or an id and a version; which of them, only a document could tell.
+            return _affected(link for tariff_id in (key, key.rpartition("/")[0]) for link in self._linked(tariff_id))
         series_id, _, date = key.rpartition("/")
         try:
             start_us = parse_instant_us(f"{date}T00:00:00Z")
         except InstantError:
             return NOTHING
         reached = set(self._locations_of_carbon.get(series_id, ()))
-        for tariff_id in self._tariffs_of_series.get(series_id, ()):
-            reached.update(location_id for location_id, _ in self._linked(tariff_id))
+        for name in self._keys_of_series.get(series_id, ()):
+            reached.update(location_id for location_id, _ in self._linked(self._pricers[name].tariff.tariff_id))
         return _affected((location_id, (start_us, start_us + US_PER_DAY)) for location_id in reached)
 
     def _build_plan(self, location_id: str, direction: Direction) -> PricePlan:
@@ -189,23 +227,27 @@ class ReferenceBook:
         at = BEGINNING_US
         for link in sorted(links, key=lambda link: _stretch(link)[0]):
             start, end = _stretch(link)
-            pricer = self._pricers.get(link.tariff_id)
-            if pricer is not None and pricer.tariff.direction != direction:
-                pricer = None
-            valid = None if pricer is None else _overlap((start, end), _validity(pricer.tariff))
             if at < start:
                 yield Span(at, start, None, free=direction == "LOCAL")
-            if valid is None:
-                yield Span(start, end, None)
-            else:
-                if start < valid[0]:
-                    yield Span(start, valid[0], None)
-                yield Span(*valid, pricer)
-                if valid[1] < end:
-                    yield Span(valid[1], end, None)
+            yield from self._versions_in((start, end), link.tariff_id, direction)
             at = end
         if at < END_US:
             yield Span(at, END_US, None, free=direction == "LOCAL")
+
+    def _versions_in(self, stretch: _Stretch, tariff_id: str, direction: Direction) -> Iterator[Span]:
+        """Tile the stretch of a link with the versions that price in it: the highest that is valid, or none."""
+        known = [(_validity(p.tariff), p) for p in self._versions.get(tariff_id, ()) if p.tariff.direction == direction]
+        inside = [(overlap, pricer) for valid, pricer in known if (overlap := _overlap(stretch, valid)) is not None]
+        marks = sorted({*stretch, *(at for overlap, _ in inside for at in overlap)})
+        start, held = stretch[0], None
+        for number, (at, until) in enumerate(pairwise(marks)):
+            found = [pricer for overlap, pricer in inside if overlap[0] <= at and until <= overlap[1]]
+            pricer = found[-1] if found else None
+            if number and pricer is not held:
+                yield Span(start, at, held)
+                start = at
+            held = pricer
+        yield Span(start, stretch[1], held)
 
     def _carbon(self, series_id: str | None) -> Carbon | None:
         if series_id is None:
@@ -233,36 +275,54 @@ class ReferenceBook:
         for direction in _DIRECTIONS:
             self._plans.pop((location_id, direction), None)
 
-    def _tariff_changed(self, tariff_id: str, old: Tariff | None, new: Tariff | None) -> Affected:
+    def _tariff_changed(self, key: str, old: Tariff | None, new: Tariff | None) -> Affected:
         for series_id in () if old is None else old.series_ids:
-            self._tariffs_of_series.get(series_id, set()).discard(tariff_id)
+            self._keys_of_series.get(series_id, set()).discard(key)
         for series_id in () if new is None else new.series_ids:
-            self._tariffs_of_series.setdefault(series_id, set()).add(tariff_id)
-        self._generations[tariff_id] = self._generations.get(tariff_id, 0) + 1
-        for location_id in self._locations_of_tariff.get(tariff_id, ()):
-            self._drop_plans(location_id)
-        validities = [_validity(tariff) for tariff in (old, new) if tariff is not None]
+            self._keys_of_series.setdefault(series_id, set()).add(key)
+        for tariff_id in {tariff.tariff_id for tariff in (old, new) if tariff is not None}:
+            self._index_versions(tariff_id)
+            for location_id in self._locations_of_tariff.get(tariff_id, ()):
+                self._drop_plans(location_id)
+        validities = [(tariff.tariff_id, _validity(tariff)) for tariff in (old, new) if tariff is not None]
         return _affected(
             (location_id, overlap)
+            for tariff_id, validity in validities
             for location_id, stretch in self._linked(tariff_id)
-            for validity in validities
             if (overlap := _overlap(stretch, validity)) is not None
         )
 
+    def _index_versions(self, tariff_id: str) -> None:
+        """Put the versions of a tariff in order, and what counts towards their tiers."""
+        named = sorted(
+            (self._pricers[name].tariff.version, name)
+            for name in self._keys_of_tariff.get(tariff_id, ())
+            if name in self._pricers and self._pricers[name].tariff.tariff_id == tariff_id
+        )
+        versions = self._versions[tariff_id] = tuple(self._pricers[name] for _, name in named)
+        counters = frozenset[Counter]().union(*(pricer.counters for pricer in versions))
+        if counters:
+            self._counters[tariff_id] = counters
+        else:
+            self._counters.pop(tariff_id, None)
+        self.has_tiers = bool(self._counters)
+        self._bounds.clear()
+        self._generations[tariff_id] = self._generations.get(tariff_id, 0) + 1
+        self.tariff_generation += 1
+
     def _series_changed(self, series_id: str, changed: _Stretch) -> Affected:
         """Forget what was looked up in a series, and find the locations that its points over `changed` reach."""
-        tariff_ids = self._tariffs_of_series.get(series_id, set())
-        for tariff_id in tariff_ids:
-            self._pricers[tariff_id].forget()
+        tariffs = [self._pricers[key] for key in self._keys_of_series.get(series_id, ())]
+        for pricer in tariffs:
+            pricer.forget()
         if series_id in self._carbons:
             self._carbons[series_id].forget()
         reached = set(self._locations_of_carbon.get(series_id, ()))
-        for tariff_id in tariff_ids:
-            valid = _overlap(changed, _validity(self._pricers[tariff_id].tariff))
+        for pricer in tariffs:
+            valid = _overlap(changed, _validity(pricer.tariff))
             if valid is not None:
-                reached.update(
-                    location_id for location_id, stretch in self._linked(tariff_id) if _overlap(stretch, valid)
-                )
+                linked = self._linked(pricer.tariff.tariff_id)
+                reached.update(location_id for location_id, stretch in linked if _overlap(stretch, valid))
         return _affected((location_id, changed) for location_id in reached)
 
     def _linked(self, tariff_id: str) -> Iterator[tuple[str, _Stretch]]:

@@ -1,10 +1,12 @@
 """Cost: a published interval becomes a priced record, when that says anything new."""
 
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol, cast
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple, Protocol, cast
 
 from app.domain.rates import Status
 from app.domain.reference import ReferenceBook
+from app.domain.tiers import NOTHING_COUNTED
+from app.streams.ledger import AsPriced, MeterCounts, TierLedger, prefix_of
 from app.streams.validate import instants
 from app.wire.interval import IntervalMessage, decode_interval, message_energy_uwh, message_parts
 from app.wire.priced import encode_body, read_state, with_tail
@@ -15,6 +17,12 @@ class PricedTable(Protocol):
 
     def get(self, interval_id: str) -> bytes | None:
         """Return the last published record of an interval, or None."""
+
+    def scan(self, prefix: str, start_us: int, end_us: int) -> Iterable[tuple[int, bytes]]:
+        """Yield (start_us, value) of a meter's records that start in [start_us, end_us), in order."""
+
+    def last_before(self, prefix: str, before_us: int) -> tuple[int, bytes] | None:
+        """Return (start_us, value) of a meter's last record that starts before an instant, or None."""
 
 
 class Outcome(NamedTuple):
@@ -50,6 +58,8 @@ class Pricer:
         """Compare with a table, price by a book of reference."""
         self._table = table
         self._book = book
+        self.ledger: Final = TierLedger(table, book)
+        self._generation = book.tariff_generation
 
     def price(self, value: bytes) -> Outcome:
         """Price one published interval.
@@ -59,12 +69,19 @@ class Pricer:
 
         """
         message = decode_interval(value)
-        price = self._book.plan(message.location_id, message.tariff_direction).price(
-            instants[message.start_time],
-            instants[message.end_time],
+        book = self._book
+        if self._generation != book.tariff_generation:
+            self.ledger.forget()
+            self._generation = book.tariff_generation
+        plan = book.plan(message.location_id, message.tariff_direction)
+        start_us, end_us = instants[message.start_time], instants[message.end_time]
+        price = plan.price(
+            start_us,
+            end_us,
             message_energy_uwh(message, value),
             cast("list[tuple[int, int, int]]", _LazyParts(message)),  # pricing only iterates over it
             message.energy_flow_direction,
+            MeterCounts(self.ledger, prefix_of(message.interval_id)) if plan.is_graduated else NOTHING_COUNTED,
         )
         body = encode_body(value, price)
         before = self._table.get(message.interval_id)
@@ -74,4 +91,7 @@ class Pricer:
             if state.body == body:
                 return Outcome(message.interval_id, None, price.status)
             sequence = state.sequence + 1
+        if plan.is_graduated or (before is not None and book.has_tiers):
+            now = AsPriced(price.tariff_id, price.components, end_us)
+            self.ledger.put(prefix_of(message.interval_id), start_us, before, now)
         return Outcome(message.interval_id, with_tail(body, message.submitted_at, sequence), price.status)

@@ -20,6 +20,7 @@ from app.domain.reference import ReferenceBook
 from app.streams.bucket import Bucketer
 from app.streams.cost import Pricer
 from app.streams.faults import StoreError
+from app.streams.ledger import Walk
 from app.streams.sources import Log, Origin, SourceMessage, origin_of
 from app.streams.tables import Tables
 from app.streams.validate import Meter, Place, instants, meter_id_of, reading_of
@@ -297,6 +298,25 @@ class Pipeline:
         if meter is None or interval is None or interval.held or interval_id in self._in_flight:
             return
         self._price(meter.text.encode(interval))
+
+    @property
+    def walks(self) -> dict[Walk, None]:
+        """Return the stretches in which intervals may have come into other tiers, in the order in which they were found."""
+        return self._pricer.ledger.walks
+
+    def walk(self, limit: int) -> None:
+        """Price again what may have come into another tier, about `limit` intervals of it."""
+        walks = self.walks
+        while walks and limit > 0:
+            walk = next(iter(walks))
+            del walks[walk]
+            interval_ids = self.tables.interval_ids_of_meter(*walk)
+            for interval_id in interval_ids[:limit]:
+                self.reprice(interval_id)
+            if len(interval_ids) > limit:
+                next_us = instants[interval_ids[limit].rpartition("|")[2]]
+                walks[walk._replace(start_us=next_us)] = None
+            limit -= len(interval_ids) + 1
 
     # The end of a transaction
 

@@ -16,7 +16,7 @@ from aiokafka.structs import TopicPartition
 from app.domain.reference import NOTHING, Affected, ReferenceBook
 from app.streams.config import StreamConfig
 from app.streams.topics import TopicNames
-from app.wire.documents import DocumentError
+from app.wire.documents import DocumentError, version_key
 from app.wire.location import parse_location
 from app.wire.series import parse_series
 from app.wire.tariff import parse_tariff
@@ -165,8 +165,8 @@ class ReferenceReader:
             return self._book.put_location(location)
         if kind == "tariff":
             tariff = parse_tariff(value)
-            _check_key(key, tariff.tariff_id)
-            return self._book.put_tariff(tariff)
+            _check_key(key, tariff.tariff_id, version_key(tariff))
+            return self._book.put_tariff(tariff, key)
         day = parse_series(value)
         _check_key(key, day.key)
         return self._book.put_series(day)
@@ -187,7 +187,8 @@ class ReferenceReader:
         ]
 
 
-def _check_key(key: str, expected: str) -> None:
+def _check_key(key: str, *expected: str) -> None:
     """Require the key that compaction and deletion go by."""
-    if key != expected:
-        raise DocumentError([f"the message's key is {key!r} (expected {expected!r}, the document's own)"])
+    if key not in expected:
+        names = " or ".join(map(repr, expected))
+        raise DocumentError([f"the message's key is {key!r} (expected {names}, the document's own)"])

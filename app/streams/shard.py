@@ -23,6 +23,7 @@ from faust.types import TP
 from app.domain.reference import Affected, ReferenceBook
 from app.streams.chunks import Gate
 from app.streams.config import StreamConfig
+from app.streams.ledger import Walk
 from app.streams.outbox import Outbox
 from app.streams.pipeline import Context, Pipeline, Stage
 from app.streams.sources import Log
@@ -142,6 +143,7 @@ class Shard:
         held = self._tables.held_ids()
         self.pipeline.wait_for(held, time.monotonic() - settings.emit_every_s)
         self.pipeline.expect(self.in_flight.elements())
+        self.pipeline.walks.update(dict.fromkeys(Walk(*walk) for walk in self.meta.walks))
         self._task = asyncio.create_task(self._run(), name=f"shard-{self.partition}")
 
     async def close(self) -> None:
@@ -209,7 +211,7 @@ class Shard:
     def _has_work(self) -> bool:
         due_s = self.pipeline.due_at_s()
         due = due_s is not None and due_s <= time.monotonic()
-        return bool(self._inbox or self._reprice) or due
+        return bool(self._inbox or self._reprice or self.pipeline.walks) or due
 
     async def _wait_for_work(self) -> None:
         while not self._closing and not self._has_work():
@@ -229,11 +231,13 @@ class Shard:
         not_after_s = began_s + settings.transaction_max_ms / 1000
         positions: dict[TP, int] = {}
         while True:
+            worked = bool(self._inbox)
             if self._inbox:
                 self._take_chunk(positions)
-            elif self._reprice:
+            # One slice after each chunk: neither waits for the other, however much of it there is.
+            if self._reprice or self.pipeline.walks:
                 self._reprice_slice()
-            else:
+            elif not worked:
                 rest_s = not_before_s - time.monotonic()
                 if rest_s <= 0 or self._closing:
                     break
@@ -269,6 +273,9 @@ class Shard:
 
     def _reprice_slice(self) -> None:
         """Price some of the affected intervals again."""
+        if not self._reprice:
+            self.pipeline.walk(REPRICE_SLICE)
+            return
         work = self._reprice[0]
         if self._reprice_ids is None:
             self._reprice_ids = self._affected_ids(work)
@@ -292,6 +299,7 @@ class Shard:
         changes = self._tables.changes
         metrics = self.pipeline.metrics
         self._note_metrics(metrics)
+        self.meta.walks = [(walk.prefix, walk.start_us, walk.end_us) for walk in self.pipeline.walks]
         changelog = (names.intervals_changelog, self.partition)
         logged = list(changelog_entries(changes))
         for key, value in logged:

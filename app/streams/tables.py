@@ -11,7 +11,8 @@ from typing import Final, Protocol
 import msgspec
 
 from app.domain.intervals import Interval
-from app.streams.validate import Meter
+from app.streams.ledger import prefix_of
+from app.streams.validate import Meter, instants
 from app.wire.interval import HELD, decode_state, encode_state, instant_texts
 
 INTERVAL_MARK: Final = b"i"
@@ -43,12 +44,14 @@ class Meta(msgspec.Struct):
     """What a partition remembers beside its tables.
 
     `lineage` was drawn when the partition was first owned: a store with another one belongs to topics that were deleted and
-    created again. `metrics` are totals since then; `reference` tells to which reference documents the prices correspond.
+    created again. `metrics` are totals since then; `reference` tells to which reference documents the prices correspond, and
+    `walks` which stretches of which meters may have come into other tiers since they were priced.
     """
 
     lineage: str
     metrics: dict[str, int] = {}
     reference: dict[str, dict[str, int]] = {}
+    walks: list[tuple[str, int, int]] = []
 
 
 decode_meta: Final = msgspec.json.Decoder(Meta).decode
@@ -57,13 +60,14 @@ decode_meta: Final = msgspec.json.Decoder(Meta).decode
 class Changes:
     """What one transaction changed in the two tables."""
 
-    __slots__ = ("grids", "ids_of_meter", "intervals", "priced")
+    __slots__ = ("grids", "ids_of_meter", "intervals", "priced", "priced_of_meter")
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self.intervals: dict[str, tuple[Interval, Meter]] = {}
         self.ids_of_meter: dict[str, list[str]] = {}
         self.priced: dict[str, bytes] = {}
+        self.priced_of_meter: dict[str, list[str]] = {}
         self.grids: dict[str, str] = {}
 
     def __bool__(self) -> bool:
@@ -125,7 +129,47 @@ class Tables:
     def put_priced(self, interval_id: str, value: bytes) -> None:
         """Replace the published record of an interval."""
         self._fresh.discard(interval_id)
-        self.changes.priced[interval_id] = value
+        changes = self.changes
+        if interval_id not in changes.priced:
+            changes.priced_of_meter.setdefault(prefix_of(interval_id), []).append(interval_id)
+        changes.priced[interval_id] = value
+
+    def scan_priced(self, prefix: str, start_us: int, end_us: int) -> Iterator[tuple[int, bytes]]:
+        """Yield (start_us, value) of a meter's priced records that start in [start_us, end_us), in order."""
+        found: dict[int, bytes] = {}
+        first, last = _bound(prefix, start_us), _bound(prefix, end_us)
+        for key, value in self._store.items(PRICED_MARK + first, PRICED_MARK + last):
+            found[_start_us(key.decode())] = value
+        changes = self.changes
+        for interval_id in changes.priced_of_meter.get(prefix, ()):
+            at_us = _start_us(interval_id)
+            if start_us <= at_us < end_us:
+                found[at_us] = changes.priced[interval_id]
+        for at_us in sorted(found):
+            yield at_us, found[at_us]
+
+    def last_priced_before(self, prefix: str, before_us: int) -> tuple[int, bytes] | None:
+        """Return (start_us, value) of a meter's last priced record that starts before an instant, or None."""
+        newest = None
+        key = self._store.last_before(PRICED_MARK + _bound(prefix, before_us), PRICED_MARK + prefix.encode())
+        if key is not None:
+            newest = key[1:].decode()
+        for interval_id in self.changes.priced_of_meter.get(prefix, ()):
+            if _start_us(interval_id) < before_us and (newest is None or interval_id > newest):
+                newest = interval_id
+        value = None if newest is None else self.priced_value(newest)
+        return None if newest is None or value is None else (_start_us(newest), value)
+
+    def interval_ids_of_meter(self, prefix: str, start_us: int, end_us: int) -> list[str]:
+        """Return the ids of a meter's intervals that start in [start_us, end_us), in order."""
+        first, last = INTERVAL_MARK + _bound(prefix, start_us), INTERVAL_MARK + _bound(prefix, end_us)
+        found = {key[1:].decode() for key, _ in self._store.items(first, last)}
+        found.update(
+            interval_id
+            for interval_id in self.changes.ids_of_meter.get(prefix, ())
+            if start_us <= _start_us(interval_id) < end_us
+        )
+        return sorted(found)
 
     def scan_intervals(self, prefix: str, start_us: int, end_us: int) -> list[Interval]:
         """Return a meter's intervals that start in [start_us, end_us), in order."""
@@ -187,6 +231,10 @@ class Tables:
         return [key[1:].decode() for key, _ in self._store.items(HELD_MARK, HELD_MARK + b"\xff")]
 
 
+def _start_us(interval_id: str) -> int:
+    return instants[interval_id[interval_id.rindex("|") + 1 :]]
+
+
 def _bound(prefix: str, at_us: int) -> bytes:
     """Return the place of an instant among a meter's keys, also for instants that no calendar has."""
     if at_us <= 0:
@@ -217,10 +265,12 @@ class _IntervalView:
 class _PricedView:
     """The table of priced records as pricing sees it."""
 
-    __slots__ = ("get",)
+    __slots__ = ("get", "last_before", "scan")
 
     def __init__(self, tables: Tables) -> None:
         self.get = tables.priced_value
+        self.scan = tables.scan_priced
+        self.last_before = tables.last_priced_before
 
 
 def changelog_entries(changes: Changes) -> Iterator[tuple[bytes, bytes]]:

@@ -334,6 +334,11 @@ def document_key(document: Location | Tariff | SeriesDay) -> str:
             return document.key
 
 
+def version_key(tariff: Tariff) -> str:
+    """Return the key under which one version of a tariff stands beside others."""
+    return f"{tariff.tariff_id}/{tariff.version}"
+
+
 def iter_documents(source: Path | str | bytes) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (position, object) of every document in a file (a path) or in its content (bytes).
 

@@ -19,7 +19,7 @@ RECORDS_MARK: Final = b',"records":['
 """Where an interval's records begin. A quotation mark inside a JSON text is escaped, so no identifier can contain this."""
 
 _MEMO_LIMIT: Final = 50_000
-_EXACT_IN_DOUBLE_WH: Final = 1e8
+EXACT_IN_DOUBLE_WH: Final = 1e8
 """Below this many Wh (15 digits with six decimals) a double holds every µWh."""
 
 _pack: Final = msgspec.msgpack.Encoder().encode
@@ -148,7 +148,7 @@ _decode_exact_records: Final = msgspec.json.Decoder(list[_ExactEnergy]).decode
 
 def message_energy_uwh(message: IntervalMessage, value: bytes) -> int:
     """Return the energy of a published interval in µWh, exactly."""
-    if message.energy_wh < _EXACT_IN_DOUBLE_WH:
+    if message.energy_wh < EXACT_IN_DOUBLE_WH:
         return round(message.energy_wh * 1_000_000)
     return parse_watt_hours_uwh(bytes(_decode_exact(value).energy_wh).decode())
 
@@ -157,7 +157,7 @@ def message_parts(message: IntervalMessage, parse_us: Callable[[str], int]) -> l
     """Return (start_us, end_us, energy_uwh) of each record of a published interval."""
     raw = bytes(message.records)
     records = _decode_records(raw)
-    if any(record.energy_wh >= _EXACT_IN_DOUBLE_WH for record in records):
+    if any(record.energy_wh >= EXACT_IN_DOUBLE_WH for record in records):
         energies = [parse_watt_hours_uwh(bytes(r.energy_wh).decode()) for r in _decode_exact_records(raw)]
     else:
         energies = [round(record.energy_wh * 1_000_000) for record in records]

@@ -5,11 +5,15 @@ stands between says what the energy is and what it costs; a record is published 
 counts it.
 """
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from app.domain.energy import watt_hours_text
-from app.domain.rates import IntervalPrice
-from app.wire.interval import RECORDS_MARK, instant_texts, json_text
+import msgspec
+
+from app.domain.energy import parse_watt_hours_uwh, watt_hours_text
+from app.domain.instants import parse_instant_us
+from app.domain.rates import Component, IntervalPrice
+from app.wire.interval import EXACT_IN_DOUBLE_WH, RECORDS_MARK, instant_texts, json_text
 
 _TAIL_MARK: Final = b',"submitted_at":"'
 _SEQUENCE_MARK: Final = b',"sequence":'
@@ -45,6 +49,71 @@ def read_state(value: bytes) -> PricedState:
     return PricedState(value[:tail], int(value[at + len(_SEQUENCE_MARK) : -1]))
 
 
+class Counted(NamedTuple):
+    """What a component of a published record counts: its charge, its band, when it begins, and how much energy."""
+
+    charge_id: str
+    band: str | None
+    start_us: int
+    energy_uwh: int
+    tariff_id: str | None
+
+
+class PricedCounts(NamedTuple):
+    """What a published record counts, and when its interval ends."""
+
+    tariff_id: str | None
+    end_us: int
+    counted: list[Counted]
+
+
+class _ComponentMessage(msgspec.Struct, gc=False):
+    charge_id: str
+    band: str | None
+    start_time: str
+    energy_wh: float
+    tariff_id: str | None = None
+
+
+class _PricedMessage(msgspec.Struct, gc=False):
+    end_time: str
+    tariff_id: str | None
+    components: list[_ComponentMessage]
+
+
+class _ExactEnergy(msgspec.Struct):
+    energy_wh: msgspec.Raw
+
+
+class _ExactEnergies(msgspec.Struct):
+    components: list[_ExactEnergy]
+
+
+_decode_priced: Final = msgspec.json.Decoder(_PricedMessage).decode
+_decode_exact: Final = msgspec.json.Decoder(_ExactEnergies).decode
+
+
+def read_counted(value: bytes, parse_us: Callable[[str], int] = parse_instant_us) -> PricedCounts:
+    """Return what a published record's components count.
+
+    Raises:
+        msgspec.MsgspecError: the bytes are no priced record.
+
+    """
+    record = _decode_priced(value)
+    components = record.components
+    if any(c.energy_wh >= EXACT_IN_DOUBLE_WH for c in components):
+        exact = _decode_exact(value).components
+        energies = [parse_watt_hours_uwh(bytes(one.energy_wh).decode()) for one in exact]
+    else:
+        energies = [round(c.energy_wh * 1_000_000) for c in components]
+    counted = [
+        Counted(c.charge_id, c.band, parse_us(c.start_time), energy_uwh, c.tariff_id)
+        for c, energy_uwh in zip(components, energies, strict=True)
+    ]
+    return PricedCounts(record.tariff_id, parse_us(record.end_time), counted)
+
+
 _texts: Final[dict[str | None, str]] = {None: "null"}
 _TEXTS_LIMIT: Final = 10_000
 
@@ -64,13 +133,20 @@ def _amount(text: str | None) -> str:
     return "null" if text is None else f'"{text}"'
 
 
+def _tariff_text(component: Component) -> str:
+    """Return the fields that name a component's tariff where it is not the record's."""
+    if component.tariff_id is None:
+        return ""
+    return f',"tariff_id":{_text(component.tariff_id)},"tariff_version":{component.tariff_version}'
+
+
 def _price_text(price: IntervalPrice) -> str:
     components = ",".join(
         [
             f'{{"charge_id":{_text(c.charge_id)},"band":{_text(c.band)},"tier":{"null" if c.tier is None else c.tier},'
             f'"start_time":"{instant_texts[c.start_us]}","end_time":"{instant_texts[c.end_us]}",'
             f'"energy_wh":{watt_hours_text(c.energy_uwh)},"rate":"{c.rate}","cost":"{c.cost}",'
-            f'"cost_excluding_tax":"{c.cost_excluding_tax}"}}'
+            f'"cost_excluding_tax":"{c.cost_excluding_tax}"{_tariff_text(c)}}}'
             for c in price.components
         ]
     )
