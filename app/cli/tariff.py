@@ -19,7 +19,7 @@ from app.domain.tariffs import Direction, EnergyCharge, FixedCharge, SeriesRate,
 from app.domain.timeline import END_US, Timeline, holes
 from app.importers.tariffs.common import Imported, ImportOptions, read_json
 from app.importers.tariffs.registry import FORMATS
-from app.wire.documents import DocumentError, document_key, iter_documents
+from app.wire.documents import DocumentError, document_key, iter_documents, version_key
 from app.wire.reference import ReferenceDocument, parse_document
 from app.wire.series import parse_series
 from app.wire.tariff import parse_tariff
@@ -298,9 +298,10 @@ async def _from_topic(tariff_id: str) -> list[Tariff]:
     topic = topic_names(settings).tariffs
     newest: dict[bytes, bytes] = {}
     async for record in read_to_end(settings, topic):
-        newest[record.key] = record.value
-    documents = (value for value in newest.values() if value is not None)
-    tariffs = [parse_tariff(value) for value in documents if _names(value, tariff_id)]
+        newest[record.key or b""] = record.value
+    documents = {key: parse_tariff(value) for key, value in newest.items() if value and _names(value, tariff_id)}
+    # A message under another key is none that a worker takes.
+    tariffs = [tariff for key, tariff in documents.items() if key.decode() in {tariff_id, version_key(tariff)}]
     if not tariffs:
         message = f"{tariff_id!r} is neither a file nor a tariff in {topic} at {settings.bootstrap_servers}"
         raise InputError(message)

@@ -17,6 +17,7 @@ from app.domain.tariffs import (
     EnergyCharge,
     Tariff,
     When,
+    in_season,
 )
 
 _YEARS: Final = (2024, 2023)
@@ -61,21 +62,20 @@ def _of_bands(tariff: Tariff, bands: Sequence[Band | DemandBand]) -> Iterator[st
     hidden: dict[int, _Hidden] = {}
     prices: set[int] = set()
     seen = set()
-    for today, eve in _days(tariff):
-        key = tuple(window.when.matches_day(*day) for window in windows for day in (today, eve))
+    for today, eve in _days(tariff, [window.when for window in windows]):
+        key = tuple((window.when.matches_day(*today), window.when.matches_day(*eve)) for window in windows)
         if key in seen:
             continue
         seen.add(key)
-        for minute in _marks(windows):
-            holding = [number for number, window in enumerate(windows) if _holds(window.when, today, eve, minute)]
-            if not holding:
-                continue
-            pricing = windows[holding[0]].band
+        near = [number for number, matches in enumerate(key) if any(matches)]
+        for minute in _marks([windows[number].when for number in near]):
+            holding = [number for number in near if _holds(windows[number].when, key[number], minute)]
             for number in holding:
+                pricing = windows[holding[0]].band
                 if windows[number].band == pricing:
                     prices.add(number)
-                else:
-                    hidden.setdefault(number, _Hidden(bands[pricing].name, _moment(today, minute)))
+                elif number not in hidden:
+                    hidden[number] = _Hidden(bands[pricing].name, _moment(today, minute))
     first_rest = next((window.band for window in windows if window.is_rest), len(bands))
     for number, found in sorted(hidden.items()):
         window = windows[number]
@@ -95,26 +95,32 @@ def _windows(bands: Sequence[Band | DemandBand]) -> Iterator[_Window]:
             yield _Window(number, f"bands[{number}].when[{position}]", when, is_rest=False)
 
 
-def _marks(windows: Sequence[_Window]) -> list[int]:
+def _marks(whens: Sequence[When]) -> list[int]:
     """Return the minutes of a day at which something may change."""
-    marks = {0}.union(*((window.when.start_minute, window.when.end_minute) for window in windows))
+    marks = {0}.union(*((when.start_minute, when.end_minute) for when in whens))
     return sorted(marks - {MINUTES_PER_DAY})
 
 
-def _holds(when: When, today: _Day, eve: _Day, minute: int) -> bool:
-    """Tell whether a window holds at a minute of a day; one past midnight belongs to the day on which it started."""
+def _holds(when: When, matches: tuple[bool, bool], minute: int) -> bool:
+    """Tell whether a window holds at a minute of a day; `matches`: whether it may start on that day, and on its eve."""
+    today, eve = matches
     if not when.wraps:
-        return when.start_minute <= minute < when.end_minute and when.matches_day(*today)
-    started_today = minute >= when.start_minute and when.matches_day(*today)
-    return started_today or (minute < when.end_minute and when.matches_day(*eve))
+        return today and when.start_minute <= minute < when.end_minute
+    return (today and minute >= when.start_minute) or (eve and minute < when.end_minute)
 
 
-def _days(tariff: Tariff) -> Iterator[tuple[_Day, _Day]]:
-    """Yield (day, its eve) through the year, each as every weekday; then the holidays and the days after them."""
+def _days(tariff: Tariff, whens: Sequence[When]) -> Iterator[tuple[_Day, _Day]]:
+    """Yield (day, its eve): the first date of each pair of seasons as every weekday; the holidays and the days after."""
     dates = [date(year, 1, 1) + timedelta(days=day) for year in _YEARS for day in range(366)]
+    seen = set()
     for today in sorted(dates, key=lambda on: (on.month, on.day, on.year)):
+        eve = today - timedelta(days=1)
+        seasons = tuple(in_season(when.first, when.last, on) for on in (today, eve) for when in whens)
+        if seasons in seen:
+            continue
+        seen.add(seasons)
         for number, name in enumerate(WEEKDAYS):
-            yield (today, name), (today - timedelta(days=1), WEEKDAYS[number - 1])
+            yield (today, name), (eve, WEEKDAYS[number - 1])
     for holiday in sorted(tariff.holidays):
         for today in (holiday, holiday + timedelta(days=1)) if holiday < date.max else (holiday,):
             eve = today - timedelta(days=1) if today > date.min else today
