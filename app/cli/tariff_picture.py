@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
-from string import ascii_lowercase, ascii_uppercase
+from string import ascii_lowercase, ascii_uppercase, digits
 from typing import Final, NamedTuple
 
 from rich.console import Group, RenderableType
@@ -35,7 +35,7 @@ from app.importers.tariffs.common import rate_text
 
 _CELL_MINUTES: Final = 30
 _CELLS: Final = MINUTES_PER_DAY // _CELL_MINUTES
-_LETTERS: Final = ascii_uppercase + ascii_lowercase
+_LETTERS: Final = ascii_uppercase + ascii_lowercase + digits
 _NO_RATE: Final = "."
 _MIXED: Final = "*"
 _COLOURS: Final = ("red", "green", "blue", "magenta", "cyan", "yellow", "bright_red", "bright_green", "bright_blue")
