@@ -105,7 +105,7 @@ def import_flatpeak(document: Any, options: ImportOptions) -> Imported:
     if options.currency is None:
         raise DocumentError(["no currency: FlatPeak's is the location's (give --currency)"])
     result = Imported()
-    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
+    merged: dict[tuple[str, ...], dict[str, Any]] = {}
     for number, tariff in enumerate(tariffs):
         at = f"{path}[{number}]" if many else ""
         reader = _Reader(expect_object(tariff, at or "document"), at, result, options)
@@ -120,12 +120,12 @@ def import_flatpeak(document: Any, options: ImportOptions) -> Imported:
 
 
 def _merge(
-    made: dict[str, Any], location_id: Any, merged: dict[tuple[Any, ...], dict[str, Any]], result: Imported
+    made: dict[str, Any], location_id: Any, merged: dict[tuple[str, ...], dict[str, Any]], result: Imported
 ) -> None:
     """Add a tariff to the result, or its charge to the tariff of the same location and contract."""
     (charge,) = made["charges"]
     names = ("direction", "timezone", "valid_from", "valid_to")
-    key = (location_id, *(made[name] for name in names))
+    key = (str(location_id), *(str(made[name]) for name in names))
     known = merged.setdefault(key, made) if location_id is not None else made
     if known is made or charge["charge_id"] in {other["charge_id"] for other in known["charges"]}:
         result.tariffs.append(made)
@@ -174,7 +174,7 @@ class _Reader:
         """Yield a document for each direction of the older object."""
         named = str(tariff.get("id", ""))
         for name in ("import", "export"):
-            schedules = tariff.get(name) or []
+            schedules = _list(tariff.get(name), self._at(name))
             direction = name.upper()
             if not schedules or (self._options.direction or direction) != direction:
                 continue
@@ -184,7 +184,7 @@ class _Reader:
                 if expect_object(schedule, self._at(path)).get("type", "weekday") != "weekday":
                     self._result.refuse(self._at(f"{path}.type"), f"{schedule['type']!r} is not 'weekday'")
                     continue
-                data = schedule.get("data") or []
+                data = _list(schedule.get("data"), self._at(f"{path}.data"))
                 entries += [(f"{path}.data[{position}]", entry) for position, entry in enumerate(data)]
             both = bool(tariff.get("import")) and bool(tariff.get("export"))
             tariff_id = f"{named}-{name}" if both else named
@@ -238,10 +238,10 @@ class _Reader:
     ) -> Iterator[tuple[list[dict[str, Any]], _Tiers]]:
         """Yield (windows, tiers) of each hours of an entry that can be expressed."""
         seasons = self._seasons(entry, path)
-        for number, group in enumerate(entry.get("days_and_hours") or []):
+        for number, group in enumerate(_list(entry.get("days_and_hours"), f"{path}.days_and_hours")):
             at = f"{path}.days_and_hours[{number}]"
-            days = self._days(expect_object(group, at).get("days") or ["All"], f"{at}.days")
-            for position, hours in enumerate(group.get("hours") or []):
+            days = self._days(_list(expect_object(group, at).get("days"), f"{at}.days") or ["All"], f"{at}.days")
+            for position, hours in enumerate(_list(group.get("hours"), f"{at}.hours")):
                 slot = f"{at}.hours[{position}]"
                 clocks = self._clocks(expect_object(hours, slot), slot)
                 tiers = read_rate(hours, slot)
@@ -260,13 +260,13 @@ class _Reader:
     def _seasons(self, entry: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
         """Return the days of the year of an entry as (from, to), both inclusive; none, and refused, if unknown."""
         months = set()
-        for name in entry.get("months") or ["All"]:
+        for name in _list(entry.get("months"), f"{path}.months") or ["All"]:
             known = str(name).lower()
             if known != "all" and known not in _MONTHS:
                 self._result.refuse(f"{path}.months", f"{name!r} is no month that is published (Jan to Dec, All)")
                 return []
             months |= set(range(12)) if known == "all" else {_MONTHS.index(known)}
-        dates = entry.get("dates")
+        dates = _list(entry.get("dates"), f"{path}.dates")
         if not dates:
             return list(_month_runs(months))
         if not all(isinstance(date, int) and 1 <= date <= max(_LAST_DAYS) for date in dates):
@@ -389,6 +389,13 @@ def _runs(numbers: set[int]) -> Iterator[tuple[int, int]]:
         while last + 1 in numbers:
             last += 1
         yield first, last
+
+
+def _list(value: Any, path: str) -> list[Any]:
+    """Return a list; null is an empty one. Raises `DocumentError` for anything else."""
+    if value is None or isinstance(value, list):
+        return value or []
+    raise DocumentError([f"{path}: {value!r} is not a list"])
 
 
 def _time(value: Any) -> str | None:

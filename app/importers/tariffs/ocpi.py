@@ -210,7 +210,7 @@ class _Reader:
     def _tax_included(self, prices: Sequence[_Energy]) -> bool:
         """Tell whether prices include tax; name where that leaves open what is to be paid."""
         said = self._tariff.get("tax_included")
-        if said not in {None, "YES", "NO", "N/A"}:
+        if said not in (None, "YES", "NO", "N/A"):
             raise DocumentError([f"{self._at('tax_included')}: {said!r} is not one of YES, NO, N/A"])
         for price in prices:
             path = f"{price.path}.vat"
@@ -233,7 +233,7 @@ class _Reader:
         for position, raw in enumerate(components):
             at = f"{path}.price_components[{position}]"
             component = expect_object(raw, at)
-            kind, price = component.get("type"), _number(component.get("price"), f"{at}.price")
+            kind, price = str(component.get("type")), _number(component.get("price"), f"{at}.price")
             if kind in _FEES:
                 if price:
                     what = "for a reservation" if _OF_RESERVATION & restrictions.keys() else _FEES[kind]
@@ -384,7 +384,9 @@ def _days(value: Any, path: str) -> tuple[str, ...]:
     """Return the days of a week as ours writes them; none at all are all."""
     if not value:
         return DAY_NAMES
-    unknown = [name for name in value if name not in _DAYS]
+    if not isinstance(value, list):
+        raise DocumentError([f"{path}: {value!r} is not a list"])
+    unknown = [name for name in value if str(name) not in _DAYS]
     if unknown:
         raise DocumentError([f"{path}: {unknown[0]!r} is not a day of the week (MONDAY to SUNDAY)"])
     days = tuple(name for foreign, name in _DAYS.items() if foreign in value)

@@ -42,7 +42,7 @@ def element(*entries: dict[str, Any], **changed: Any) -> dict[str, Any]:
 
 
 def entry(*hours: dict[str, Any], days: list[str] | None = None, **changed: Any) -> dict[str, Any]:
-    return {"months": ["All"], "days_and_hours": [{"days": days or ["All"], "hours": hours}]} | changed
+    return {"months": ["All"], "days_and_hours": [{"days": days or ["All"], "hours": list(hours)}]} | changed
 
 
 def refused(document: Any) -> list[str]:
