@@ -205,7 +205,11 @@ class RateFields:
         )
         if bound is not None and bound >= _UNBOUNDED:
             bound = None
-        total = EXACT.add(rate or Decimal(0), adj or Decimal(0))
+        try:
+            total = EXACT.add(rate or Decimal(0), adj or Decimal(0))
+        except Inexact:
+            self._result.refuse(path, f"rate {rate} and adj {adj} are too far apart to be added exactly")
+            total = Decimal(0)
         unit = str(fields.get("unit") or "kWh")
         return Tier(path, total, not (rate is None and adj is None), sell, bound, unit)
 

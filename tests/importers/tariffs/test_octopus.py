@@ -262,6 +262,18 @@ def test_neighbours_that_say_the_same_are_one_version() -> None:
     assert [(tariff["valid_from"], tariff["valid_to"]) for tariff in result.tariffs] == [("2024-01-01T00:00:00Z", None)]
 
 
+def test_equal_rates_on_both_sides_of_a_gap_are_two_versions() -> None:
+    result = import_octopus(
+        wrapped(
+            rate("20", "21", "2024-01-01T00:00:00Z", "2024-02-01T00:00:00Z"),
+            rate("20", "21", "2024-03-01T00:00:00Z", None),
+        ),
+        NONE,
+    )
+    assert Ours(result).pence(datetime(2024, 2, 15, tzinfo=UTC)) is None
+    assert [tariff["version"] for tariff in result.tariffs] == [1, 2]
+
+
 def test_two_registers_need_the_hours_of_the_night_and_price_by_the_local_clock() -> None:
     document = load("two_registers.json")
     ours = Ours(import_octopus(document, NONE))
@@ -299,6 +311,7 @@ def test_many_half_hours_with_one_that_has_no_end_become_a_series_without_it() -
         ([("20", "24"), ("15.5", "18.6")], "0.2", False, ["0.2", "0.155"]),
         ([("20", "20"), ("15.5", "15.5")], None, False, ["0.2", "0.155"]),
         ([("20", "23"), ("15.5", "16")], None, True, ["0.23", "0.16"]),
+        ([("0.1", "0.1")], None, False, ["0.001"]),
         ([(None, "23")], None, True, ["0.23"]),
         ([("0.1234567890123456", "0.12962962846296288")], "0.05", False, ["0.001234567890123456"]),
     ],

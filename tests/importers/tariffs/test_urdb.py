@@ -144,6 +144,14 @@ def test_no_digit_of_a_rate_and_its_adjustment_is_lost() -> None:
     assert band["tiers"] == [{"up_to_kwh": None, "rate": "0.123456789012345677"}]
 
 
+def test_numbers_of_absurd_size_are_refused() -> None:
+    far_apart = flat_rate(energyratestructure=[[{"rate": Decimal("1E-90"), "adj": 1}]])
+    assert [part.path for part in imported(far_apart).refused] == ["energyratestructure[0][0]"]
+    result = imported(flat_rate(energyratestructure=[[{"rate": Decimal("1E+40")}]]))
+    assert [part.path for part in result.refused] == ["document"]
+    assert result.tariffs == []
+
+
 def test_an_adjustment_alone_is_a_price() -> None:
     [band] = charges_of(flat_rate(energyratestructure=[[{"adj": Decimal("0.02")}]]))["energy"]["bands"]
     assert band["tiers"] == [{"up_to_kwh": None, "rate": "0.02"}]
