@@ -228,6 +228,15 @@ def test_seasons_that_look_the_same_share_a_picture(tmp_path: Path) -> None:
     assert lines == ["season 10-01 to 03-31, 05-01 to 08-31", "season 04-01 to 04-30, 09-01 to 09-30"]
 
 
+def test_a_picture_is_of_days_inside_the_season_not_of_its_first(tmp_path: Path) -> None:
+    night = band("summer night", "0.1", {"from": "06-01", "to": "09-30", "start": "22:00", "end": "06:00"})
+    path = tmp_path / "tariffs.json"
+    path.write_text(json.dumps(tariff(night, REST)))
+    lines = run("show", path).stdout.splitlines()
+    summer = lines.index("    season 06-01 to 09-30")
+    assert {line[8:] for line in lines[summer + 2 : summer + 9]} == {"A" * 12 + "B" * 32 + "A" * 4}
+
+
 def test_a_change_within_the_half_hour_is_marked(tmp_path: Path) -> None:
     path = tmp_path / "tariffs.json"
     path.write_text(json.dumps(tariff(band("early", "0.1", {"start": "00:00", "end": "02:15"}), REST)))
