@@ -12,7 +12,7 @@ bounded memory.
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, Final, NamedTuple
 
@@ -25,35 +25,13 @@ from app.domain.money import (
     round_money,
     to_units,
 )
-from app.domain.rates import KWH_DECIMALS, AmountMemory, Component, IntervalPrice, Rates, pending
-from app.domain.series import SeriesTable, series_rate
-from app.domain.tariffs import CARBON_UNIT, Direction, EnergyCharge, SeriesRate, Tariff
-from app.domain.tiers import (
-    NOTHING_COUNTED,
-    Counter,
-    Counts,
-    Graduated,
-    TierPeriod,
-    TierPeriods,
-    crossing_us,
-    tier_of,
-    tiers_of,
-)
-from app.domain.timeline import ChargeRate, Timeline
+from app.domain.rates import KWH_DECIMALS, Component, IntervalPrice, Rates, pending
+from app.domain.series import SeriesTable
+from app.domain.tariff_pricer import Cell, Ladder, TariffPricer
+from app.domain.tariffs import CARBON_UNIT, Direction
+from app.domain.tiers import NOTHING_COUNTED, Counter, Counts, crossing_us, tier_of, tiers_of
 
 _MAX_CELLS: Final = 1 << 13
-_MAX_RATES: Final = 1 << 12
-
-
-def counters_of(tariff: Tariff) -> frozenset[Counter]:
-    """Return the counters that a tariff's graduated charges need."""
-    return frozenset(
-        Counter(charge.charge_id, band.name if charge.tier_scope == "band" else None)
-        for charge in tariff.charges
-        if isinstance(charge, EnergyCharge)
-        for band in charge.bands
-        if len(band.tiers) > 1
-    )
 
 
 _NO_FLOW: Final[frozenset[str]] = frozenset()
@@ -67,74 +45,6 @@ Part = Sequence[Any]
 """A record's part of an interval: its first three items are start_us, end_us and energy_uwh."""
 
 
-class TariffPricer:
-    """One tariff's rates by instant. `cells` remembers, for the instants asked for, (until when, rates)."""
-
-    __slots__ = ("_memory", "_rates", "_tables", "_timeline", "cells", "counters", "periods", "tariff")
-
-    def __init__(self, tariff: Tariff, tables: Mapping[str, SeriesTable], memory: AmountMemory) -> None:
-        """Compile a tariff; `tables` holds every series that it follows.
-
-        Raises:
-            ValueError: it asks for what cannot be priced.
-
-        """
-        self.tariff = tariff
-        self.counters = counters_of(tariff)
-        self.periods = TierPeriods(tariff)
-        self.cells: dict[int, tuple[int, Rates]] = {}
-        self._timeline = Timeline(tariff)
-        self._tables = {series_id: tables[series_id] for series_id in tariff.series_ids}
-        self._rates: dict[tuple[ChargeRate, ...], Rates] = {}
-        self._memory = memory
-
-    def cell(self, at_us: int) -> tuple[int, Rates]:
-        """Return (until when, rates) at an instant, and remember it."""
-        if len(self.cells) >= _MAX_CELLS:
-            self.cells.clear()
-        segment = self._timeline.segment(at_us)
-        end_us, charges = segment.end_us, segment.charges
-        if self._tables:
-            end_us, charges = self._looked_up(at_us, end_us, charges)
-        rates = self._rates.get(charges)
-        if rates is None:
-            if len(self._rates) >= _MAX_RATES:
-                self._rates.clear()
-            rates = self._rates[charges] = Rates(self.tariff, charges, self._memory)
-        found = self.cells[at_us] = (end_us, rates)
-        return found
-
-    def forget(self) -> None:
-        """Forget what was looked up in series: one of them has changed."""
-        self.cells.clear()
-
-    def bounds_uwh(self, counter: Counter, days: int) -> set[int]:
-        """Return every bound that a counter meets, in any band, in a tier period of so many local days."""
-        return {
-            bound
-            for charge in self.tariff.charges
-            if isinstance(charge, EnergyCharge) and charge.charge_id == counter.charge_id
-            for band in charge.bands
-            if counter.band in {None, band.name}
-            for bound in Graduated(counter, band.tiers).bounds_uwh(days)
-        }
-
-    def _looked_up(
-        self, at_us: int, end_us: int, charges: tuple[ChargeRate, ...]
-    ) -> tuple[int, tuple[ChargeRate, ...]]:
-        """Put the series' values at an instant in the place of the series."""
-        unit = f"{self.tariff.currency}/kWh"
-        found = []
-        for charge in charges:
-            rate = charge.rate
-            if isinstance(rate, SeriesRate):
-                until_us, value = self._tables[rate.series_id].point(at_us, unit)
-                end_us = min(end_us, until_us)
-                rate = None if value is None else series_rate(rate, value)
-            found.append(charge._replace(rate=rate))
-        return end_us, tuple(found)
-
-
 class Span:
     """A stretch of a location's time under one link. Without a pricer it is `free`, or a tariff is missing."""
 
@@ -146,7 +56,7 @@ class Span:
         self.end_us = end_us
         self.pricer = pricer
         self.free = free
-        self.cells: dict[int, tuple[int, Rates]] = {} if pricer is None else pricer.cells
+        self.cells: dict[int, Cell] = {} if pricer is None else pricer.cells
 
 
 class Carbon:
@@ -240,22 +150,20 @@ class _Piece(NamedTuple):
     end_us: int
     span: Span
     rates: Rates | None
+    ladder: Ladder | None
 
 
 _Whole = tuple[int, int, int]
 """An interval: start_us, end_us, energy_uwh."""
 
 
-def _in_one_tier(span: Span, rates: Rates, whole: _Whole, counts: Counts) -> Rates | None:
-    """Return the rates of the tiers in which all of an interval lies; None where it crosses a bound or a tier period."""
-    start_us, end_us, energy_uwh = whole
-    period = span.pricer.periods.around(start_us)  # type: ignore[union-attr] # there are rates, so there is a pricer
-    if end_us > period.end_us:
-        return None
+def _in_one_tier(rates: Rates, ladder: Ladder, start_us: int, energy_uwh: int, counts: Counts) -> Rates | None:
+    """Return the rates of the tiers in which all of an interval lies; None where it crosses a bound."""
+    period, lines = ladder
     tiers = []
-    for line in rates.graduated:
-        before_uwh = counts.before_uwh(rates.tariff_id, period, line.counter, start_us)
-        tier = tier_of(line.bounds_uwh(period.days), before_uwh, energy_uwh)
+    for counter, bounds_uwh in lines:
+        before_uwh = counts.before_uwh(rates.tariff_id, period, counter, start_us)
+        tier = tier_of(bounds_uwh, before_uwh, energy_uwh)
         if tier is None:
             return None
         tiers.append(tier)
@@ -279,26 +187,24 @@ class _Sum:
 
     def add(self, piece: _Piece, rates: Rates, pricer: TariffPricer, energy_uwh: int) -> None:
         """Price a piece."""
-        if not rates.graduated:
+        ladder = piece.ladder
+        if ladder is None or not rates.graduated:
             self._add_at(rates, piece.start_us, piece.end_us, energy_uwh)
         else:
-            period = pricer.periods.around(piece.start_us)
-            lines = {line.index: line for line in rates.graduated}
+            lines = {line.index: of for line, of in zip(rates.graduated, ladder.lines, strict=True)}
             for index in range(len(rates.charges)):
-                line = lines.get(index)
-                if line is None:
+                if index not in lines:
                     self._add_at(rates.single(index, 0), piece.start_us, piece.end_us, energy_uwh)
                     continue
-                key = (rates.tariff_id, period.start_us, line.counter)
-                before_uwh = self._counts.before_uwh(rates.tariff_id, period, line.counter, self._start_us)
-                before_uwh += self._counted.get(key, 0)
-                self._add_tiers(piece, rates, index, tiers_of(line.bounds_uwh(period.days), before_uwh, energy_uwh))
-        if pricer.counters:
-            period = pricer.periods.around(piece.start_us)
+                counter, bounds_uwh = lines[index]
+                before_uwh = self._counts.before_uwh(rates.tariff_id, ladder.period, counter, self._start_us)
+                before_uwh += self._counted.get((rates.tariff_id, ladder.period.start_us, counter), 0)
+                self._add_tiers(piece, rates, index, tiers_of(bounds_uwh, before_uwh, energy_uwh))
+        if ladder is not None:
             for charge in rates.charges:
                 for counter in (Counter(charge.charge_id, None), Counter(charge.charge_id, charge.band)):
                     if counter in pricer.counters:
-                        key = (rates.tariff_id, period.start_us, counter)
+                        key = (rates.tariff_id, ladder.period.start_us, counter)
                         self._counted[key] = self._counted.get(key, 0) + energy_uwh
 
     def _add_tiers(self, piece: _Piece, rates: Rates, index: int, tiers: list[tuple[int, int]]) -> None:
@@ -368,11 +274,11 @@ class PricePlan:
             if span.pricer is None:
                 return self._price_pieces((start_us, end_us, energy_uwh), parts, flow, counts)
             cell = span.pricer.cell(start_us)
-        segment_end_us, rates = cell
+        segment_end_us, rates, ladder = cell
         if end_us > segment_end_us or end_us > span.end_us:
             return self._price_pieces((start_us, end_us, energy_uwh), parts, flow, counts)
-        if rates.graduated:
-            found = _in_one_tier(span, rates, (start_us, end_us, energy_uwh), counts)
+        if rates.graduated and ladder is not None:
+            found = _in_one_tier(rates, ladder, start_us, energy_uwh, counts)
             if found is None:
                 return self._price_pieces((start_us, end_us, energy_uwh), parts, flow, counts)
             rates = found
@@ -437,14 +343,12 @@ class PricePlan:
         at = start_us
         while at < end_us:
             span = self._spans[bisect_right(self._starts, at) - 1]
-            until_us, rates = span.end_us, None
+            until_us, rates, ladder = span.end_us, None, None
             if span.pricer is not None:
-                cell_end_us, rates = span.cells.get(at) or span.pricer.cell(at)
+                cell_end_us, rates, ladder = span.cells.get(at) or span.pricer.cell(at)
                 until_us = min(until_us, cell_end_us)
-                if rates.graduated:
-                    until_us = min(until_us, span.pricer.periods.around(at).end_us)
             until_us = min(until_us, end_us)
-            piece = _Piece(at, until_us, span, rates)
+            piece = _Piece(at, until_us, span, rates, ladder)
             if pieces and _same_price(pieces[-1], piece):
                 piece = pieces.pop()._replace(end_us=until_us)
             pieces.append(piece)
@@ -456,12 +360,8 @@ def _same_price(one: _Piece, other: _Piece) -> bool:
     """Tell whether two pieces are priced alike: rates are compared by value, they may be compiled twice."""
     if one.span.pricer is not other.span.pricer or one.span.free != other.span.free:
         return False
-    if one.rates is not None and one.rates.graduated and _tier_period(one) != _tier_period(other):
+    if (one.ladder and one.ladder.period) != (other.ladder and other.ladder.period):
         return False
     return one.rates is other.rates or (
         one.rates is not None and other.rates is not None and one.rates.charges == other.rates.charges
     )
-
-
-def _tier_period(piece: _Piece) -> TierPeriod | None:
-    return None if piece.span.pricer is None else piece.span.pricer.periods.around(piece.start_us)

@@ -9,9 +9,10 @@ from weakref import WeakValueDictionary
 from app.domain.calendar import US_PER_DAY, IntervalGrid, grid_for
 from app.domain.instants import InstantError, parse_instant_us
 from app.domain.locations import Location, TariffLink, overlapping_links
-from app.domain.pricing import Carbon, PricePlan, Span, TariffPricer
+from app.domain.pricing import Carbon, PricePlan, Span
 from app.domain.rates import AmountMemory
 from app.domain.series import SeriesTable
+from app.domain.tariff_pricer import TariffPricer
 from app.domain.tariffs import Direction, SeriesDay, Tariff
 from app.domain.tiers import Counter, TierPeriod
 from app.domain.timeline import BEGINNING_US, END_US
@@ -95,6 +96,10 @@ class ReferenceBook:
     def versions(self, tariff_id: str) -> tuple[Tariff, ...]:
         """Return all versions of a tariff that are known, the newest last."""
         return tuple(pricer.tariff for pricer in self._versions.get(tariff_id, ()))
+
+    def has_one_version(self, tariff_id: str) -> bool:
+        """Tell whether a single version of a tariff is known."""
+        return len(self._versions.get(tariff_id, ())) == 1
 
     def counters(self, tariff_id: str) -> frozenset[Counter]:
         """Return what counts towards the tiers of a tariff; none where nothing is graduated."""

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple, Protocol, cast
 from app.domain.rates import Status
 from app.domain.reference import ReferenceBook
 from app.domain.tiers import NOTHING_COUNTED
-from app.streams.ledger import AsPriced, MeterCounts, TierLedger, prefix_of
+from app.streams.ledger import TierLedger, prefix_of
 from app.streams.validate import instants
 from app.wire.interval import IntervalMessage, decode_interval, message_energy_uwh, message_parts
 from app.wire.priced import encode_body, read_state, with_tail
@@ -81,7 +81,7 @@ class Pricer:
             message_energy_uwh(message, value),
             cast("list[tuple[int, int, int]]", _LazyParts(message)),  # pricing only iterates over it
             message.energy_flow_direction,
-            MeterCounts(self.ledger, prefix_of(message.interval_id)) if plan.is_graduated else NOTHING_COUNTED,
+            self.ledger.meter(prefix_of(message.interval_id)) if plan.is_graduated else NOTHING_COUNTED,
         )
         body = encode_body(value, price)
         before = self._table.get(message.interval_id)
@@ -92,6 +92,5 @@ class Pricer:
                 return Outcome(message.interval_id, None, price.status)
             sequence = state.sequence + 1
         if plan.is_graduated or (before is not None and book.has_tiers):
-            now = AsPriced(price.tariff_id, price.components, end_us)
-            self.ledger.put(prefix_of(message.interval_id), start_us, before, now)
+            self.ledger.put(prefix_of(message.interval_id), start_us, end_us, before, price)
         return Outcome(message.interval_id, with_tail(body, message.submitted_at, sequence), price.status)

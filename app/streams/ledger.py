@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple, Protocol
 
 from app.domain.calendar import US_PER_DAY
-from app.domain.rates import Component
+from app.domain.rates import IntervalPrice
 from app.domain.reference import ReferenceBook
 from app.domain.tiers import Counter, TierPeriod
 from app.streams.validate import instants
@@ -70,16 +70,19 @@ class _HotBin(NamedTuple):
 class _Page:
     """What a meter has counted in one tier period of one tariff."""
 
-    __slots__ = ("bins", "counters", "hot", "newest_us", "period", "sums")
+    __slots__ = ("_counters_of", "bins", "counters", "hot", "newest_us", "period", "start_us", "sums", "tariff_id")
 
-    def __init__(self, period: TierPeriod, counters: frozenset[Counter]) -> None:
+    def __init__(self, tariff_id: str, period: TierPeriod, counters: frozenset[Counter]) -> None:
+        self.tariff_id = tariff_id
         self.period = period
+        self.start_us = period.start_us
         self.counters = counters
         self.newest_us = -1
         self.sums = dict.fromkeys(counters, 0)
         length = -(-(period.end_us - period.start_us) // US_PER_DAY)
         self.bins = {counter: array("q", bytes(8 * length)) for counter in counters}
         self.hot: _HotBin | None = None
+        self._counters_of: dict[tuple[str, str | None], tuple[Counter, ...]] = {}
 
     def bytes(self) -> int:
         """Return about how much memory the page takes."""
@@ -87,7 +90,15 @@ class _Page:
 
     def bin_of(self, start_us: int) -> int:
         """Return the bin of an interval; one that began before the period counts at its beginning."""
-        return max(start_us - self.period.start_us, 0) // US_PER_DAY
+        return max(start_us - self.start_us, 0) // US_PER_DAY
+
+    def counters_of(self, charge_id: str, band: str | None) -> tuple[Counter, ...]:
+        """Return where energy of a charge in a band counts: for the charge, for the band, or nowhere."""
+        known = self._counters_of.get((charge_id, band))
+        if known is None:
+            asked = {Counter(charge_id, None), Counter(charge_id, band)}
+            known = self._counters_of[charge_id, band] = tuple(asked & self.counters)
+        return known
 
     def add(self, start_us: int, counted: dict[Counter, int]) -> None:
         """Count an interval, or what it counts more than before."""
@@ -98,33 +109,59 @@ class _Page:
         self.newest_us = max(self.newest_us, start_us)
 
 
-class _Meter:
-    """The pages of one meter, and how far its priced records reach."""
+class MeterCounts:
+    """What one meter's intervals have counted: its pages, and how far its priced records reach.
 
-    __slots__ = ("newest_end_us", "pages")
+    Good until the next interval is priced.
+    """
 
-    def __init__(self, newest_end_us: int) -> None:
+    __slots__ = ("current", "ledger", "newest_end_us", "pages", "prefix")
+
+    def __init__(self, ledger: "TierLedger", prefix: str, newest_end_us: int) -> None:
+        """Begin without pages."""
+        self.ledger = ledger
+        self.prefix = prefix
         self.newest_end_us = newest_end_us
         self.pages: dict[tuple[str, int, int], _Page] = {}
+        self.current: _Page | None = None
 
     def bytes(self) -> int:
         """Return about how much memory the pages take."""
         return sum(page.bytes() for page in self.pages.values())
 
-
-class MeterCounts:
-    """What one meter's intervals have counted: what pricing asks."""
-
-    __slots__ = ("_ledger", "_prefix")
-
-    def __init__(self, ledger: "TierLedger", prefix: str) -> None:
-        """Ask a ledger about one meter."""
-        self._ledger = ledger
-        self._prefix = prefix
-
     def before_uwh(self, tariff_id: str, period: TierPeriod, counter: Counter, start_us: int) -> int:
-        """Return what intervals before the one that starts at `start_us` counted in a tier period."""
-        return self._ledger.before_uwh(self._prefix, (tariff_id, period), counter, start_us)
+        """Return what intervals before the one that starts at `start_us` counted in a tier period. Hot."""
+        page = self.current
+        if page is None or page.period is not period or page.tariff_id != tariff_id:
+            page = self.current = self.ledger.page(self, tariff_id, period)
+        if start_us > page.newest_us:
+            return page.sums[counter]
+        return self.ledger.before_in_bin_uwh(self.prefix, page, counter, start_us)
+
+    def append(self, start_us: int, end_us: int, price: IntervalPrice) -> bool:
+        """Count an interval that is the first of its id and the last of its page; False where it is not as simple. Hot."""
+        page = self.current
+        if (
+            page is None
+            or start_us <= page.newest_us
+            or start_us < page.start_us
+            or end_us > page.period.end_us
+            or page.tariff_id != price.tariff_id
+            or page.hot is not None
+            or not self.ledger.counts_alone(page.tariff_id)
+        ):
+            return False
+        number = (start_us - page.start_us) // US_PER_DAY
+        for component in price.components:
+            if component.tariff_id is not None:
+                return False  # Only the first of several tariffs is unnamed, so that nothing has been counted yet.
+        for component in price.components:
+            for counter in page.counters_of(component.charge_id, component.band):
+                page.sums[counter] += component.energy_uwh
+                page.bins[counter][number] += component.energy_uwh
+        page.newest_us = start_us
+        self.newest_end_us = max(self.newest_end_us, end_us)
+        return True
 
 
 class TierLedger:
@@ -135,8 +172,9 @@ class TierLedger:
         self._priced = priced
         self._book = book
         self._max_bytes = max_bytes
-        self._meters: OrderedDict[str, _Meter] = OrderedDict()
+        self._meters: OrderedDict[str, MeterCounts] = OrderedDict()
         self._bytes = 0
+        self.counts_alone = book.has_one_version
         self.walks: dict[Walk, None] = {}
 
     def forget(self) -> None:
@@ -144,29 +182,39 @@ class TierLedger:
         self._meters.clear()
         self._bytes = 0
 
-    def before_uwh(self, prefix: str, at: tuple[str, TierPeriod], counter: Counter, start_us: int) -> int:
-        """Return what a meter's intervals before the one that starts at `start_us` counted in a tariff's tier period."""
-        page = self._page(prefix, *at)
-        if start_us > page.newest_us:
-            return page.sums[counter]
-        hot = self._hot(prefix, at[0], page, page.bin_of(start_us))
+    def meter(self, prefix: str) -> MeterCounts:
+        """Return what the intervals of a meter have counted, by the beginning of their ids. Hot."""
+        found = self._meters.get(prefix)
+        if found is None:
+            last = self._priced.last_before(prefix, _END_US)
+            newest_end_us = -1 if last is None else read_counted(last[1], instants.__getitem__).end_us
+            found = self._meters[prefix] = MeterCounts(self, prefix, newest_end_us)
+        return found
+
+    def before_in_bin_uwh(self, prefix: str, page: _Page, counter: Counter, start_us: int) -> int:
+        """Return what was counted in a page before an instant, when there are intervals after it too."""
+        hot = self._hot(prefix, page, page.bin_of(start_us))
         found = hot.before[counter]
         for counted in hot.counted[: bisect_left(hot.starts, start_us)]:
             found += counted.get(counter, 0)
         return found
 
-    def put(self, prefix: str, start_us: int, before: bytes | None, after: "AsPriced") -> None:
+    def put(self, prefix: str, start_us: int, end_us: int, before: bytes | None, price: IntervalPrice) -> None:
         """Follow an interval's priced record from what it said before (None: it is the first) to what it says now.
 
         Called before the record is in the table. Later intervals that may cost otherwise are added to `walks`.
         """
-        counts_now = self._tally(after.tariff_id, _counted_in(after.components))
+        meter = self.meter(prefix)
+        if before is None and meter.append(start_us, end_us, price):
+            return
+        now_counted = (Counted(c.charge_id, c.band, c.start_us, c.energy_uwh, c.tariff_id) for c in price.components)
+        counts_now = self._tally(price.tariff_id, now_counted)
         counts_before: Tally = {}
         if before is not None:
             record = read_counted(before, instants.__getitem__)
             counts_before = self._tally(record.tariff_id, record.counted)
         for at in counts_before.keys() | counts_now.keys():
-            page = self._page(prefix, *at)
+            page = self.page(meter, *at)
             now, then = counts_now.get(at, {}), counts_before.get(at, {})
             more = {c: now.get(c, 0) - then.get(c, 0) for c in page.counters if c in now or c in then}
             is_last = start_us > page.newest_us
@@ -176,75 +224,65 @@ class TierLedger:
             elif page.hot is not None and page.bin_of(start_us) == page.hot.number:
                 _put_hot(page.hot, start_us, now)
             if not is_last:
-                self._note_walks(prefix, at[0], page, start_us, more)
-        meter = self._meters.get(prefix)
-        if meter is not None:
-            meter.newest_end_us = max(meter.newest_end_us, after.end_us)
+                self._note_walks(prefix, page, start_us, more)
+        meter.newest_end_us = max(meter.newest_end_us, end_us)
 
     # Pages
 
-    def _page(self, prefix: str, tariff_id: str, period: TierPeriod) -> _Page:
-        meter = self._meters.get(prefix)
-        if meter is None:
-            last = self._priced.last_before(prefix, _END_US)
-            meter = self._meters[prefix] = _Meter(
-                -1 if last is None else read_counted(last[1], instants.__getitem__).end_us
-            )
+    def page(self, meter: MeterCounts, tariff_id: str, period: TierPeriod) -> _Page:
+        """Return the page of a meter for a tariff's tier period, gathered where it is not there."""
         key = (tariff_id, period.start_us, period.end_us)
         page = meter.pages.get(key)
         if page is None:
-            page = self._gather(prefix, tariff_id, period, meter)
+            page = self._gather(meter, tariff_id, period)
             if len(meter.pages) >= _MAX_PAGES:
                 self._bytes -= meter.pages.pop(next(iter(meter.pages))).bytes()
             meter.pages[key] = page
             self._bytes += page.bytes()
-            self._meters.move_to_end(prefix)
+            self._meters[meter.prefix] = meter
+            self._meters.move_to_end(meter.prefix)
             while self._bytes > self._max_bytes and len(self._meters) > 1:
                 # The meter whose pages were first asked for longest ago.
                 self._bytes -= self._meters.popitem(last=False)[1].bytes()
         return page
 
-    def _gather(self, prefix: str, tariff_id: str, period: TierPeriod, meter: _Meter) -> _Page:
+    def _gather(self, meter: MeterCounts, tariff_id: str, period: TierPeriod) -> _Page:
         """Read a page from the priced records."""
-        page = _Page(period, self._book.counters(tariff_id))
+        page = _Page(tariff_id, period, self._book.counters(tariff_id))
         if meter.newest_end_us <= period.start_us:
             return page
-        for start_us, counts in self._read(prefix, tariff_id, page, period.start_us, period.end_us):
+        for start_us, counts in self._read(meter.prefix, page, period.start_us, period.end_us):
             page.add(start_us, counts)
         return page
 
-    def _read(
-        self, prefix: str, tariff_id: str, page: _Page, start_us: int, end_us: int
-    ) -> Iterator[tuple[int, dict[Counter, int]]]:
+    def _read(self, prefix: str, page: _Page, start_us: int, end_us: int) -> Iterator[tuple[int, dict[Counter, int]]]:
         """Yield what each interval that starts in a stretch counts, and one that reaches into the period from before it."""
-        period = page.period
-        if start_us == period.start_us:
+        if start_us == page.start_us:
             eve = self._priced.last_before(prefix, start_us)
             if eve is not None:
-                counts = self._counts_in(eve[1], tariff_id, page)
+                counts = self._counts_in(eve[1], page)
                 if counts:
                     yield eve[0], counts
         for at_us, value in self._priced.scan(prefix, start_us, end_us):
-            yield at_us, self._counts_in(value, tariff_id, page)
+            yield at_us, self._counts_in(value, page)
 
     @staticmethod
-    def _counts_in(value: bytes, tariff_id: str, page: _Page) -> dict[Counter, int]:
+    def _counts_in(value: bytes, page: _Page) -> dict[Counter, int]:
         record = read_counted(value, instants.__getitem__)
         found: dict[Counter, int] = {}
         for one in record.counted:
-            if (
-                one.tariff_id or record.tariff_id
-            ) == tariff_id and page.period.start_us <= one.start_us < page.period.end_us:
+            is_ours = (one.tariff_id or record.tariff_id) == page.tariff_id
+            if is_ours and page.start_us <= one.start_us < page.period.end_us:
                 _add_to(found, one, page.counters)
         return found
 
-    def _hot(self, prefix: str, tariff_id: str, page: _Page, number: int) -> _HotBin:
+    def _hot(self, prefix: str, page: _Page, number: int) -> _HotBin:
         """Return one bin in detail."""
         if page.hot is None or page.hot.number != number:
-            start_us = page.period.start_us + number * US_PER_DAY
+            start_us = page.start_us + number * US_PER_DAY
             end_us = min(start_us + US_PER_DAY, page.period.end_us)
             starts, counted = [], []
-            for at_us, counts in self._read(prefix, tariff_id, page, start_us, end_us):
+            for at_us, counts in self._read(prefix, page, start_us, end_us):
                 starts.append(at_us)
                 counted.append(counts)
             before = {counter: sum(bins[:number]) for counter, bins in page.bins.items()}
@@ -265,13 +303,13 @@ class TierLedger:
 
     # Walks
 
-    def _note_walks(self, prefix: str, tariff_id: str, page: _Page, start_us: int, more: dict[Counter, int]) -> None:
+    def _note_walks(self, prefix: str, page: _Page, start_us: int, more: dict[Counter, int]) -> None:
         """Name the stretches in which a later interval may have come into another tier."""
         first = page.bin_of(start_us)
         for counter, shift_uwh in more.items():
             if shift_uwh == 0:
                 continue
-            bounds = self._book.bounds_uwh(tariff_id, counter, page.period)
+            bounds = self._book.bounds_uwh(page.tariff_id, counter, page.period)
             bins = page.bins[counter]
             count_uwh = sum(bins[:first])
             for number in range(first, len(bins)):
@@ -280,23 +318,10 @@ class TierLedger:
                 high_uwh = count_uwh + max(-shift_uwh, 0)
                 index = bisect_left(bounds, low_uwh)
                 if index < len(bounds) and bounds[index] <= high_uwh:
-                    from_us = page.period.start_us + number * US_PER_DAY
+                    from_us = page.start_us + number * US_PER_DAY
                     self.walks[
                         Walk(prefix, max(from_us, start_us + 1), min(from_us + US_PER_DAY, page.period.end_us))
                     ] = None
-
-
-class AsPriced(NamedTuple):
-    """What an interval's priced record says now: its head tariff, its components, and when it ends."""
-
-    tariff_id: str | None
-    components: tuple[Component, ...]
-    end_us: int
-
-
-def _counted_in(components: Iterable[Component]) -> Iterator[Counted]:
-    for one in components:
-        yield Counted(one.charge_id, one.band, one.start_us, one.energy_uwh, one.tariff_id)
 
 
 def _add_to(found: dict[Counter, int], one: Counted, counters: frozenset[Counter]) -> None:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from app.domain.calendar import timezones
 from app.domain.instants import parse_instant_us
 from app.domain.locations import Location, TariffLink
-from app.domain.pricing import PricePlan, Span, TariffPricer, split
+from app.domain.pricing import PricePlan, Span, split
 from app.domain.rates import AmountMemory, IntervalPrice
+from app.domain.tariff_pricer import TariffPricer
 from app.domain.tariffs import (
     DAY_NAMES,
     Band,
