@@ -11,7 +11,7 @@ an energy that another one carried before: so segments are remembered by instant
 bounded memory.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, Final, NamedTuple
@@ -158,15 +158,22 @@ _Whole = tuple[int, int, int]
 
 
 def _in_one_tier(rates: Rates, ladder: Ladder, start_us: int, energy_uwh: int, counts: Counts) -> Rates | None:
-    """Return the rates of the tiers in which all of an interval lies; None where it crosses a bound."""
+    """Return the rates of the tiers in which all of an interval lies; None where it crosses a bound. Hot."""
     period, lines = ladder
+    if len(lines) == 1:
+        ((counter, bounds_uwh),) = lines
+        before_uwh = counts.before_uwh(rates.tariff_id, period, counter, start_us)
+        tier = bisect_left(bounds_uwh, before_uwh + energy_uwh)
+        if tier and energy_uwh and before_uwh < bounds_uwh[tier - 1]:
+            return None
+        return rates.ladder[tier]
     tiers = []
     for counter, bounds_uwh in lines:
         before_uwh = counts.before_uwh(rates.tariff_id, period, counter, start_us)
-        tier = tier_of(bounds_uwh, before_uwh, energy_uwh)
-        if tier is None:
+        only = tier_of(bounds_uwh, before_uwh, energy_uwh)
+        if only is None:
             return None
-        tiers.append(tier)
+        tiers.append(only)
     return rates.resolved(tuple(tiers))
 
 

@@ -101,12 +101,13 @@ class AmountMemory:
 class GraduatedLine:
     """A graduated charge among the rates of a moment: where it stands, and its bounds."""
 
-    __slots__ = ("_bounds", "_charge", "_graduated", "counter", "index")
+    __slots__ = ("_bounds", "_charge", "_graduated", "counter", "index", "tiers")
 
     def __init__(self, index: int, charge: ChargeRate, graduated: Graduated) -> None:
         """Take the charge at a position."""
         self.index = index
         self.counter = graduated.counter
+        self.tiers = len(graduated.tiers)
         self._charge = charge
         self._graduated = graduated
         self._bounds: dict[int, tuple[int, ...]] = {}
@@ -134,14 +135,14 @@ class Rates:
 
     `missing` tells that a charge has no rate here (no point in its series): such energy cannot be priced yet.
     `graduated` are the charges whose rate depends on what was counted before: while there are any, these rates have no
-    amounts, and `resolved` gives those of chosen tiers. `charged_uwh` is energy with the sign of its cost: negative
-    where the customer is credited.
+    amounts, and `resolved` gives those of chosen tiers (`ladder`, where only one is graduated). `charged_uwh` is energy
+    with the sign of its cost: negative where the customer is credited.
     """
 
     __slots__ = (
         "_cost_excess", "_cost_factors", "_cost_lift", "_cost_scale", "_cost_total", "_memory",
         "_net_divisor", "_net_excess", "_net_factors", "_net_scale", "_net_total", "_resolved", "_singles", "_tariff",
-        "_taxed", "charges", "currency", "graduated", "lines", "memo", "missing", "tariff_id", "tariff_version",
+        "_taxed", "charges", "currency", "graduated", "ladder", "lines", "memo", "missing", "tariff_id", "tariff_version",
     )  # fmt: skip
 
     def __init__(self, tariff: Tariff, charges: tuple[ChargeRate, ...], memory: AmountMemory) -> None:
@@ -157,6 +158,9 @@ class Rates:
         self._singles: dict[tuple[int, int], Rates] = {}
         self.missing = any(charge.rate is None for charge in charges)
         self.graduated = () if self.missing else tuple(_graduated_lines(charges))
+        self.ladder = (
+            tuple(self.resolved((tier,)) for tier in range(self.graduated[0].tiers)) if len(self.graduated) == 1 else ()
+        )
         rated = [(charge, charge.rate) for charge in charges if isinstance(charge.rate, Decimal)]
         self.lines = tuple((charge.charge_id, charge.band, charge.tier, decimal_text(rate)) for charge, rate in rated)
         self._compile(

@@ -11,7 +11,7 @@ where a bound may have been crossed, before or now, can one of them cost somethi
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Final, NamedTuple, Protocol
 
 from app.domain.calendar import US_PER_DAY
@@ -67,45 +67,60 @@ class _HotBin(NamedTuple):
     counted: list[dict[Counter, int]]
 
 
+class _Count:
+    """What one counter has counted in a page, in all and by bin."""
+
+    __slots__ = ("bins", "sum_uwh")
+
+    def __init__(self, length: int) -> None:
+        self.sum_uwh = 0
+        self.bins = array("q", bytes(8 * length))
+
+
 class _Page:
     """What a meter has counted in one tier period of one tariff."""
 
-    __slots__ = ("_counters_of", "bins", "counters", "hot", "newest_us", "period", "start_us", "sums", "tariff_id")
+    __slots__ = (
+        "_counts_of", "counts", "end_us", "hot", "is_alone", "newest_us", "period", "start_us", "tariff_id",
+    )  # fmt: skip
 
-    def __init__(self, tariff_id: str, period: TierPeriod, counters: frozenset[Counter]) -> None:
+    def __init__(self, tariff_id: str, period: TierPeriod, counters: frozenset[Counter], *, is_alone: bool) -> None:
         self.tariff_id = tariff_id
+        self.is_alone = is_alone
+        """Whether the tariff has a single version, so that its energy counts in one tier period at a time."""
         self.period = period
         self.start_us = period.start_us
-        self.counters = counters
+        self.end_us = period.end_us
         self.newest_us = -1
-        self.sums = dict.fromkeys(counters, 0)
         length = -(-(period.end_us - period.start_us) // US_PER_DAY)
-        self.bins = {counter: array("q", bytes(8 * length)) for counter in counters}
+        self.counts = {counter: _Count(length) for counter in counters}
         self.hot: _HotBin | None = None
-        self._counters_of: dict[tuple[str, str | None], tuple[Counter, ...]] = {}
+        self._counts_of: dict[tuple[str, str | None], tuple[_Count, ...]] = {}
 
     def bytes(self) -> int:
         """Return about how much memory the page takes."""
-        return _PAGE_BYTES + sum(8 * len(bins) for bins in self.bins.values())
+        return _PAGE_BYTES + sum(8 * len(count.bins) for count in self.counts.values())
 
     def bin_of(self, start_us: int) -> int:
         """Return the bin of an interval; one that began before the period counts at its beginning."""
         return max(start_us - self.start_us, 0) // US_PER_DAY
 
-    def counters_of(self, charge_id: str, band: str | None) -> tuple[Counter, ...]:
+    def counts_of(self, charge_id: str, band: str | None) -> tuple[_Count, ...]:
         """Return where energy of a charge in a band counts: for the charge, for the band, or nowhere."""
-        known = self._counters_of.get((charge_id, band))
+        known = self._counts_of.get((charge_id, band))
         if known is None:
             asked = {Counter(charge_id, None), Counter(charge_id, band)}
-            known = self._counters_of[charge_id, band] = tuple(asked & self.counters)
+            known = tuple(self.counts[counter] for counter in asked & self.counts.keys())
+            self._counts_of[charge_id, band] = known
         return known
 
     def add(self, start_us: int, counted: dict[Counter, int]) -> None:
         """Count an interval, or what it counts more than before."""
         number = self.bin_of(start_us)
         for counter, energy_uwh in counted.items():
-            self.sums[counter] += energy_uwh
-            self.bins[counter][number] += energy_uwh
+            count = self.counts[counter]
+            count.sum_uwh += energy_uwh
+            count.bins[number] += energy_uwh
         self.newest_us = max(self.newest_us, start_us)
 
 
@@ -135,7 +150,7 @@ class MeterCounts:
         if page is None or page.period is not period or page.tariff_id != tariff_id:
             page = self.current = self.ledger.page(self, tariff_id, period)
         if start_us > page.newest_us:
-            return page.sums[counter]
+            return page.counts[counter].sum_uwh
         return self.ledger.before_in_bin_uwh(self.prefix, page, counter, start_us)
 
     def append(self, start_us: int, end_us: int, price: IntervalPrice) -> bool:
@@ -145,20 +160,21 @@ class MeterCounts:
             page is None
             or start_us <= page.newest_us
             or start_us < page.start_us
-            or end_us > page.period.end_us
-            or page.tariff_id != price.tariff_id
+            or end_us > page.end_us
             or page.hot is not None
-            or not self.ledger.counts_alone(page.tariff_id)
+            or page.tariff_id != price.tariff_id
+            or not page.is_alone
         ):
             return False
         number = (start_us - page.start_us) // US_PER_DAY
-        for component in price.components:
-            if component.tariff_id is not None:
-                return False  # Only the first of several tariffs is unnamed, so that nothing has been counted yet.
-        for component in price.components:
-            for counter in page.counters_of(component.charge_id, component.band):
-                page.sums[counter] += component.energy_uwh
-                page.bins[counter][number] += component.energy_uwh
+        components = price.components
+        if len(components) > 1 and components[-1].tariff_id is not None:
+            return False
+        for component in components:
+            energy_uwh = component.energy_uwh
+            for count in page.counts_of(component.charge_id, component.band):
+                count.sum_uwh += energy_uwh
+                count.bins[number] += energy_uwh
         page.newest_us = start_us
         self.newest_end_us = max(self.newest_end_us, end_us)
         return True
@@ -174,7 +190,6 @@ class TierLedger:
         self._max_bytes = max_bytes
         self._meters: OrderedDict[str, MeterCounts] = OrderedDict()
         self._bytes = 0
-        self.counts_alone = book.has_one_version
         self.walks: dict[Walk, None] = {}
 
     def forget(self) -> None:
@@ -216,7 +231,7 @@ class TierLedger:
         for at in counts_before.keys() | counts_now.keys():
             page = self.page(meter, *at)
             now, then = counts_now.get(at, {}), counts_before.get(at, {})
-            more = {c: now.get(c, 0) - then.get(c, 0) for c in page.counters if c in now or c in then}
+            more = {c: now.get(c, 0) - then.get(c, 0) for c in page.counts if c in now or c in then}
             is_last = start_us > page.newest_us
             page.add(start_us, more)
             if page.hot is not None and any(more.values()) and page.bin_of(start_us) < page.hot.number:
@@ -248,7 +263,8 @@ class TierLedger:
 
     def _gather(self, meter: MeterCounts, tariff_id: str, period: TierPeriod) -> _Page:
         """Read a page from the priced records."""
-        page = _Page(tariff_id, period, self._book.counters(tariff_id))
+        is_alone = self._book.has_one_version(tariff_id)
+        page = _Page(tariff_id, period, self._book.counters(tariff_id), is_alone=is_alone)
         if meter.newest_end_us <= period.start_us:
             return page
         for start_us, counts in self._read(meter.prefix, page, period.start_us, period.end_us):
@@ -273,7 +289,7 @@ class TierLedger:
         for one in record.counted:
             is_ours = (one.tariff_id or record.tariff_id) == page.tariff_id
             if is_ours and page.start_us <= one.start_us < page.period.end_us:
-                _add_to(found, one, page.counters)
+                _add_to(found, one, page.counts.keys())
         return found
 
     def _hot(self, prefix: str, page: _Page, number: int) -> _HotBin:
@@ -285,7 +301,7 @@ class TierLedger:
             for at_us, counts in self._read(prefix, page, start_us, end_us):
                 starts.append(at_us)
                 counted.append(counts)
-            before = {counter: sum(bins[:number]) for counter, bins in page.bins.items()}
+            before = {counter: sum(count.bins[:number]) for counter, count in page.counts.items()}
             page.hot = _HotBin(number, before, starts, counted)
         return page.hot
 
@@ -310,7 +326,7 @@ class TierLedger:
             if shift_uwh == 0:
                 continue
             bounds = self._book.bounds_uwh(page.tariff_id, counter, page.period)
-            bins = page.bins[counter]
+            bins = page.counts[counter].bins
             count_uwh = sum(bins[:first])
             for number in range(first, len(bins)):
                 low_uwh = count_uwh - max(shift_uwh, 0)
@@ -324,7 +340,7 @@ class TierLedger:
                     ] = None
 
 
-def _add_to(found: dict[Counter, int], one: Counted, counters: frozenset[Counter]) -> None:
+def _add_to(found: dict[Counter, int], one: Counted, counters: Container[Counter]) -> None:
     for counter in (Counter(one.charge_id, None), Counter(one.charge_id, one.band)):
         if counter in counters:
             found[counter] = found.get(counter, 0) + one.energy_uwh
