@@ -284,7 +284,7 @@ class PricePlan:
         segment_end_us, rates, ladder = cell
         if end_us > segment_end_us or end_us > span.end_us:
             return self._price_pieces((start_us, end_us, energy_uwh), parts, flow, counts)
-        if rates.graduated and ladder is not None:
+        if ladder is not None and rates.graduated:
             found = _in_one_tier(rates, ladder, start_us, energy_uwh, counts)
             if found is None:
                 return self._price_pieces((start_us, end_us, energy_uwh), parts, flow, counts)
@@ -297,8 +297,8 @@ class PricePlan:
         amounts = rates.memo.get(charged_uwh)
         if amounts is None:
             amounts = rates.amounts(charged_uwh)
-        if len(rates.lines) == 1:
-            ((charge_id, band, tier, rate),) = rates.lines
+        if rates.only is not None:
+            charge_id, band, tier, rate = rates.only
             cost, net, tax, line_cost, line_net = amounts
             components: tuple[Component, ...] = (
                 Component(charge_id, band, tier, start_us, end_us, energy_uwh, rate, line_cost, line_net),

@@ -142,7 +142,7 @@ class Rates:
     __slots__ = (
         "_cost_excess", "_cost_factors", "_cost_lift", "_cost_scale", "_cost_total", "_memory",
         "_net_divisor", "_net_excess", "_net_factors", "_net_scale", "_net_total", "_resolved", "_singles", "_tariff",
-        "_taxed", "charges", "currency", "graduated", "ladder", "lines", "memo", "missing", "tariff_id", "tariff_version",
+        "_taxed", "charges", "currency", "graduated", "ladder", "lines", "memo", "missing", "only", "tariff_id", "tariff_version",
     )  # fmt: skip
 
     def __init__(self, tariff: Tariff, charges: tuple[ChargeRate, ...], memory: AmountMemory) -> None:
@@ -163,6 +163,7 @@ class Rates:
         )
         rated = [(charge, charge.rate) for charge in charges if isinstance(charge.rate, Decimal)]
         self.lines = tuple((charge.charge_id, charge.band, charge.tier, decimal_text(rate)) for charge, rate in rated)
+        self.only = self.lines[0] if len(self.lines) == 1 else None
         self._compile(
             [(Fraction(rate), 1 + tariff.tax_on(charge.charge_id)) for charge, rate in rated],
             include_tax=tariff.prices_include_tax,
