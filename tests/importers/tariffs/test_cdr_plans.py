@@ -117,6 +117,13 @@ def test_every_published_plan_has_documents_for_import_controlled_loads_and_feed
         assert [document["tariff_id"] for document in imported(path).tariffs] == expected
 
 
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_example_plans_become_documents_without_a_refused_part(path: Path) -> None:
+    result = imported(path)
+    assert result.refused == []
+    assert {document["direction"] for document in result.tariffs} == {"IMPORT", "EXPORT"}
+
+
 # --- The slow reading ------------------------------------------------------------------------------------------------
 
 

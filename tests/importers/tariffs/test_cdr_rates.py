@@ -78,6 +78,11 @@ def test_windows_that_tile_the_week_by_no_reading_are_refused_with_the_first_fau
     assert "no rate at MON 14:59 (ends read as exclusive" in part.reason
 
 
+def test_an_evening_without_a_rate_is_refused() -> None:
+    found = refused(time_of_use(rate("PEAK", "0.5", window(ALL, "00:00", "22:00"))))
+    assert "no rate at MON 22:00 (ends read as exclusive" in found[f"{PERIOD}.timeOfUseRates"]
+
+
 def test_overlapping_windows_are_refused_with_the_day_and_time() -> None:
     found = refused(
         time_of_use(
@@ -146,6 +151,16 @@ def test_holidays_are_weekdays_to_a_plan_and_to_a_season_that_does_not_name_them
     assert run(*seasons, options=options).tariffs[0]["holidays"] == ["2025-12-25"]
 
 
+def test_all_seven_days_leave_holidays_to_the_rate_that_names_them() -> None:
+    rates = [
+        rate("PEAK", "0.5", window(ALL, "00:00", "00:00")),
+        rate("OFF_PEAK", "0.2", window(["PUBLIC_HOLIDAYS"], "00:00", "00:00")),
+    ]
+    found = run(time_of_use(*rates), options=ImportOptions(holidays=("2025-12-25",)))
+    assert bands(found)["peak"]["when"] == [{"days": ALL, "start": "00:00", "end": "24:00"}]
+    assert bands(found)["off-peak"]["when"] == [{"days": ["HOL"], "start": "00:00", "end": "24:00"}]
+
+
 def test_a_holiday_without_a_rate_is_a_gap() -> None:
     rates = [
         rate("PEAK", "0.5", window(WEEK, "07:00", "23:00")),
@@ -153,6 +168,17 @@ def test_a_holiday_without_a_rate_is_a_gap() -> None:
         rate("SHOULDER", "0.1", window(["PUBLIC_HOLIDAYS"], "08:00", "00:00")),
     ]
     assert "no rate at HOL 00:00" in refused(time_of_use(*rates))[f"{PERIOD}.timeOfUseRates"]
+
+
+def test_a_part_after_midnight_is_not_taken_to_the_day_after_a_holiday_which_has_no_name() -> None:
+    rates = [
+        rate("PEAK", "0.5", window(WEEK, "07:00", "22:00")),
+        rate("OFF_PEAK", "0.2", window([*WEEK, "PUBLIC_HOLIDAYS"], "22:00", "07:00")),
+        rate("SHOULDER", "0.3", window(["SAT"], "07:00", "00:00"), window(["SUN"], "00:00", "00:00")),
+        rate("SHOULDER1", "0.1", window(["MON"], "00:00", "07:00"), window(["PUBLIC_HOLIDAYS"], "07:00", "22:00")),
+    ]
+    found = refused(time_of_use(*rates))
+    assert "no reading of the windows tiles the week" in found[f"{PERIOD}.timeOfUseRates"]
 
 
 # --- Blocks ----------------------------------------------------------------------------------------------------------
