@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "send": ("app.cli.send", "send_command", "Send meter records from files."),
     "price": ("app.cli.price", "price_command", "Price a file of records without Kafka."),
     "tariff": ("app.cli.tariff", "tariff_command", "Import, check and show tariffs."),
+    "bill": ("app.cli.bill", "bill_command", "Bill a location for some days, from the table or from files."),
     "tail": ("app.cli.tail", "tail_command", "Show priced records as they come."),
     "rejected": ("app.cli.rejected", "rejected_command", "Show and replay rejected records."),
     "dev": ("app.cli.dev", "dev_command", "Start a Kafka for this machine, demo data and a worker."),
