@@ -7,7 +7,6 @@ can contain stops it: a record whose handling raises is tried once more by itsel
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
-from math import inf
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import structlog
@@ -17,6 +16,7 @@ from app.domain.intervals import Interval, Verdict
 from app.domain.partitioning import partition_for
 from app.domain.records import BATCH_LIMIT, MeterId, MeterRecord, Reading, Rejected
 from app.domain.reference import ReferenceBook
+from app.domain.timeline import BEGINNING_US, END_US
 from app.streams.bucket import Bucketer
 from app.streams.cost import Pricer
 from app.streams.faults import StoreError
@@ -70,6 +70,9 @@ class Context(NamedTuple):
 
 _LONGEST_US: Final = (31 * 24 + 1) * US_PER_HOUR
 """A month of 31 days in which clocks go back."""
+
+_LONGEST_ON_GRID_US: Final = US_PER_HOUR
+"""The longest interval but for whole months: intervals are stepped in UTC."""
 
 _HOMELESS_S: Final = 1.0
 """How often an interval whose location is unknown is looked at again, at most."""
@@ -279,22 +282,22 @@ class Pipeline:
 
     def interval_ids(self, location_id: str, start_us: int | None, end_us: int | None) -> list[str]:
         """Return the ids of a location's intervals that may overlap [start_us, end_us); None: without that end."""
-        after_us = -inf if start_us is None else start_us - _LONGEST_US
-        before_us = inf if end_us is None else end_us
-        return [
-            interval_id
-            for interval_id in self.tables.interval_ids(location_id)
-            if after_us < instants[interval_id.rpartition("|")[2]] < before_us
-        ]
+        before_us = END_US if end_us is None else end_us
+        found = []
+        for prefix in self.tables.prefixes(location_id):
+            meter = self.bucketer.meter(_meter_of(prefix))
+            longest_us = _LONGEST_US if meter is None or meter.has_months else _LONGEST_ON_GRID_US
+            after_us = BEGINNING_US if start_us is None else start_us - longest_us + 1
+            found += self.tables.interval_ids_of_meter(prefix, after_us, before_us)
+        return found
 
     def reprice(self, interval_id: str) -> None:
         """Price a stored interval again, with the documents that are in force now.
 
         One whose last change is not published yet, or is still on its way to pricing, is left: it will be priced then.
         """
-        location_id, device_id, flow, direction, _ = interval_id.split("|")
-        meter = self.bucketer.meter(MeterId(location_id, device_id, flow, direction))  # type: ignore[arg-type]
-        interval = self.tables.interval(interval_id)
+        meter = self.bucketer.meter(_meter_of(interval_id))
+        interval = self.tables.passing_interval(interval_id)
         if meter is None or interval is None or interval.held or interval_id in self._in_flight:
             return
         self._price(meter.text.encode(interval))
@@ -342,9 +345,8 @@ class Pipeline:
         latest_s = now_s - self._emit_every_s
         for interval_id in list(takewhile(lambda known: held[known] <= latest_s, held)):
             del held[interval_id]
-            location_id, device_id, flow, direction, _ = interval_id.split("|")
             # First the meter, which may have to be cut anew; then the interval, as it is after that.
-            meter_or_none = self.bucketer.meter(MeterId(location_id, device_id, flow, direction))  # type: ignore[arg-type]
+            meter_or_none = self.bucketer.meter(_meter_of(interval_id))
             interval_or_none = self.tables.interval(interval_id)
             if interval_or_none is None or not interval_or_none.held:
                 continue
@@ -369,6 +371,12 @@ class Pipeline:
         self.tables.put_interval(interval_id, interval.published(), meter)
         self._in_flight[interval_id] = self._in_flight.get(interval_id, 0) + 1
         self.metrics["intervals"] += 1
+
+
+def _meter_of(interval_id: str) -> MeterId:
+    """Return the meter of an interval, by its id or the beginning of it."""
+    location_id, device_id, flow, direction, _ = interval_id.split("|")
+    return MeterId(location_id, device_id, flow, direction)  # type: ignore[arg-type]
 
 
 def _internal(error: BaseException) -> Rejected:

@@ -4,12 +4,14 @@ A change is seen by everything that follows it at once, is written to the store 
 is forgotten with this object when the transaction, or the partition, is lost.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final, Protocol
 
 import msgspec
 
+from app.domain.instants import US_PER_SECOND
 from app.domain.intervals import Interval
 from app.streams.ledger import prefix_of
 from app.streams.validate import Meter, instants
@@ -24,7 +26,14 @@ HELD_MARK: Final = b"h"
 META_KEY: Final = b"#meta"
 """Key of what a partition remembers beside its tables, in the store and in the changelog of intervals."""
 
+_AFTER: Final = b"\xff"
+"""Behind everything that goes on from the same beginning: no UTF-8 text has this byte."""
+
+_LAST: Final = "~"
+"""Behind the texts of all instants."""
+
 _LIVE_LIMIT: Final = 20_000
+_AHEAD_LIMIT: Final = 256
 
 
 class Store(Protocol):
@@ -58,7 +67,7 @@ decode_meta: Final = msgspec.json.Decoder(Meta).decode
 
 
 class Changes:
-    """What one transaction changed in the two tables."""
+    """What one transaction changed in the two tables; `ids_of_meter` and `priced_of_meter` are in order."""
 
     __slots__ = ("grids", "ids_of_meter", "intervals", "priced", "priced_of_meter")
 
@@ -84,6 +93,7 @@ class Tables:
         self._live_limit = live_limit
         self._intervals: dict[str, Interval] = {}
         self._fresh: set[str] = set()
+        self._ahead = _Ahead(store)
         self.changes = Changes()
         self.intervals: Final = _IntervalView(self)
         self.priced: Final = _PricedView(self)
@@ -91,6 +101,7 @@ class Tables:
     def committed(self) -> None:
         """Begin with new changes: the old ones are in the store now."""
         self.changes = Changes()
+        self._ahead.forget()
         excess = len(self._intervals) - self._live_limit
         if excess > 0:
             for key in list(islice(self._intervals, excess + self._live_limit // 10)):
@@ -107,12 +118,23 @@ class Tables:
                 found = self._intervals[interval_id] = decode_state(value)
         return found
 
+    def passing_interval(self, interval_id: str) -> Interval | None:
+        """Return the state of an interval that is looked at once: it takes the place of none that is at work.
+
+        Fast for those who ask in order of time: what follows is read ahead, prices too.
+        """
+        found = self._intervals.get(interval_id)
+        if found is None:
+            value = self._ahead.interval(interval_id)
+            found = None if value is None else decode_state(value)
+        return found
+
     def put_interval(self, interval_id: str, interval: Interval, meter: Meter) -> None:
         """Replace the state of an interval."""
         self._intervals[interval_id] = interval
         changes = self.changes
         if interval_id not in changes.intervals:
-            changes.ids_of_meter.setdefault(meter.text.prefix, []).append(interval_id)
+            _insert(changes.ids_of_meter.setdefault(meter.text.prefix, []), interval_id)
         changes.intervals[interval_id] = (interval, meter)
 
     def note_first(self, interval_id: str) -> None:
@@ -123,7 +145,8 @@ class Tables:
         """Return the last published record of an interval."""
         value = self.changes.priced.get(interval_id)
         if value is None and interval_id not in self._fresh:
-            value = self._store.get(PRICED_MARK + interval_id.encode())
+            ahead = self._ahead.priced
+            value = ahead[interval_id] if interval_id in ahead else self._store.get(PRICED_MARK + interval_id.encode())
         return value
 
     def put_priced(self, interval_id: str, value: bytes) -> None:
@@ -131,77 +154,71 @@ class Tables:
         self._fresh.discard(interval_id)
         changes = self.changes
         if interval_id not in changes.priced:
-            changes.priced_of_meter.setdefault(prefix_of(interval_id), []).append(interval_id)
+            _insert(changes.priced_of_meter.setdefault(prefix_of(interval_id), []), interval_id)
         changes.priced[interval_id] = value
 
     def scan_priced(self, prefix: str, start_us: int, end_us: int) -> Iterator[tuple[int, bytes]]:
         """Yield (start_us, value) of a meter's priced records that start in [start_us, end_us), in order."""
-        found: dict[int, bytes] = {}
         first, last = _bound(prefix, start_us), _bound(prefix, end_us)
-        for key, value in self._store.items(PRICED_MARK + first, PRICED_MARK + last):
-            found[_start_us(key.decode())] = value
-        changes = self.changes
-        for interval_id in changes.priced_of_meter.get(prefix, ()):
-            at_us = _start_us(interval_id)
-            if start_us <= at_us < end_us:
-                found[at_us] = changes.priced[interval_id]
-        for at_us in sorted(found):
-            yield at_us, found[at_us]
+        stored = self._store.items(PRICED_MARK + first.encode(), PRICED_MARK + last.encode())
+        found = {key[1:].decode(): value for key, value in stored}
+        changed = _between(self.changes.priced_of_meter.get(prefix, []), first, last)
+        if changed:
+            found |= {interval_id: self.changes.priced[interval_id] for interval_id in changed}
+            found = dict(sorted(found.items()))
+        for interval_id, value in found.items():
+            yield _start_us(interval_id), value
 
     def last_priced_before(self, prefix: str, before_us: int) -> tuple[int, bytes] | None:
         """Return (start_us, value) of a meter's last priced record that starts before an instant, or None."""
-        newest = None
-        key = self._store.last_before(PRICED_MARK + _bound(prefix, before_us), PRICED_MARK + prefix.encode())
+        newest = ""
+        before = _bound(prefix, before_us)
+        key = self._store.last_before(PRICED_MARK + before.encode(), PRICED_MARK + prefix.encode())
         if key is not None:
             newest = key[1:].decode()
-        for interval_id in self.changes.priced_of_meter.get(prefix, ()):
-            if _start_us(interval_id) < before_us and (newest is None or interval_id > newest):
-                newest = interval_id
-        value = None if newest is None else self.priced_value(newest)
-        return None if newest is None or value is None else (_start_us(newest), value)
+        changed = self.changes.priced_of_meter.get(prefix, [])
+        index = bisect_left(changed, before)
+        if index:
+            newest = max(newest, changed[index - 1])
+        value = self.priced_value(newest) if newest else None
+        return None if value is None else (_start_us(newest), value)
+
+    def prefixes(self, location_id: str) -> list[str]:
+        """Return the beginnings of the interval ids of a location's meters, in order."""
+        beginning = location_id + "|"
+        found = {prefix for prefix in self.changes.ids_of_meter if prefix.startswith(beginning)}
+        at, stop = INTERVAL_MARK + beginning.encode(), INTERVAL_MARK + beginning.encode() + _AFTER
+        while (entry := next(iter(self._store.items(at, stop)), None)) is not None:
+            prefix = prefix_of(entry[0][1:].decode())
+            found.add(prefix)
+            at = INTERVAL_MARK + prefix.encode() + _AFTER
+        return sorted(found)
 
     def interval_ids_of_meter(self, prefix: str, start_us: int, end_us: int) -> list[str]:
         """Return the ids of a meter's intervals that start in [start_us, end_us), in order."""
-        first, last = INTERVAL_MARK + _bound(prefix, start_us), INTERVAL_MARK + _bound(prefix, end_us)
-        found = {key[1:].decode() for key, _ in self._store.items(first, last)}
-        found.update(
-            interval_id
-            for interval_id in self.changes.ids_of_meter.get(prefix, ())
-            if start_us <= _start_us(interval_id) < end_us
-        )
-        return sorted(found)
+        first, last = _bound(prefix, start_us), _bound(prefix, end_us)
+        stored = self._store.items(INTERVAL_MARK + first.encode(), INTERVAL_MARK + last.encode())
+        found = [key[1:].decode() for key, _ in stored]
+        changed = _between(self.changes.ids_of_meter.get(prefix, []), first, last)
+        return sorted({*found, *changed}) if changed else found
 
     def scan_intervals(self, prefix: str, start_us: int, end_us: int) -> list[Interval]:
         """Return a meter's intervals that start in [start_us, end_us), in order."""
-        found: dict[int, Interval] = {}
         first, last = _bound(prefix, start_us), _bound(prefix, end_us)
-        for _, value in self._store.items(INTERVAL_MARK + first, INTERVAL_MARK + last):
-            interval = decode_state(value)
-            found[interval.start_us] = interval
-        for interval in self._changed_of(prefix):
-            if start_us <= interval.start_us < end_us:
-                found[interval.start_us] = interval
-        return [found[start] for start in sorted(found)]
+        stored = self._store.items(INTERVAL_MARK + first.encode(), INTERVAL_MARK + last.encode())
+        found = {key[1:].decode(): decode_state(value) for key, value in stored}
+        changes = self.changes
+        for interval_id in _between(changes.ids_of_meter.get(prefix, []), first, last):
+            found[interval_id] = changes.intervals[interval_id][0]
+        return [found[interval_id] for interval_id in sorted(found)]
 
     def newest_start_us(self, prefix: str) -> int | None:
         """Return the latest start among a meter's intervals."""
-        newest: int | None = None
         first = INTERVAL_MARK + prefix.encode()
-        key = self._store.last_before(first + b"\xff", first)
-        if key is not None:
-            value = self._store.get(key)
-            if value is not None:
-                newest = decode_state(value).start_us
-        for interval in self._changed_of(prefix):
-            if newest is None or interval.start_us > newest:
-                newest = interval.start_us
-        return newest
-
-    def _changed_of(self, prefix: str) -> Iterator[Interval]:
-        """Yield what the open transaction changed of a meter."""
-        changes = self.changes
-        for interval_id in changes.ids_of_meter.get(prefix, ()):
-            yield changes.intervals[interval_id][0]
+        key = self._store.last_before(first + _AFTER, first)
+        found = [] if key is None else [key[1:].decode()]
+        found += self.changes.ids_of_meter.get(prefix, [])[-1:]
+        return _start_us(max(found)) if found else None
 
     def grid_of(self, prefix: str) -> str | None:
         """Return the name of the grid of a meter's intervals."""
@@ -215,36 +232,81 @@ class Tables:
         """Remember the grid of a meter."""
         self.changes.grids[prefix] = grid
 
-    def interval_ids(self, location_id: str) -> Iterator[str]:
-        """Yield the ids of all intervals of a location, those of its devices too."""
-        first = (location_id + "|").encode()
-        seen = set()
-        for key, _ in self._store.items(INTERVAL_MARK + first, INTERVAL_MARK + first + b"\xff"):
-            interval_id = key[1:].decode()
-            seen.add(interval_id)
-            yield interval_id
-        for interval_id in [i for i in self.changes.intervals if i.startswith(location_id + "|") and i not in seen]:
-            yield interval_id
-
     def held_ids(self) -> list[str]:
         """Return the ids of the stored intervals whose last change has not been published."""
-        return [key[1:].decode() for key, _ in self._store.items(HELD_MARK, HELD_MARK + b"\xff")]
+        return [key[1:].decode() for key, _ in self._store.items(HELD_MARK, HELD_MARK + _AFTER)]
 
 
 def _start_us(interval_id: str) -> int:
     return instants[interval_id[interval_id.rindex("|") + 1 :]]
 
 
-def _bound(prefix: str, at_us: int) -> bytes:
-    """Return the place of an instant among a meter's keys, also for instants that no calendar has."""
+def _bound(prefix: str, at_us: int) -> str:
+    """Return the place of an instant among a meter's ids, also for instants that no calendar has."""
     if at_us <= 0:
-        return prefix.encode()
+        return prefix
     if at_us >= _END_US:
-        return prefix.encode() + b"\xff"
-    return (prefix + instant_texts[at_us]).encode()
+        return prefix + _LAST
+    # Intervals begin at whole seconds; the text of a fraction would stand before that of its second.
+    return prefix + instant_texts[-(-at_us // US_PER_SECOND) * US_PER_SECOND]
+
+
+def _insert(ids: list[str], interval_id: str) -> None:
+    """Add an id in order; nearly always it is the last."""
+    if ids and interval_id < ids[-1]:
+        insort(ids, interval_id)
+    else:
+        ids.append(interval_id)
+
+
+def _between(ids: list[str], first: str, last: str) -> list[str]:
+    """Return the part [first, last) of ids in order."""
+    return ids[bisect_left(ids, first) : bisect_left(ids, last)]
 
 
 _END_US: Final = 253_402_300_800 * 1_000_000
+
+
+class _Ahead:
+    """What the store has of some intervals that follow each other, read in one go: a fifth of the work of asking for each.
+
+    Twice as many are read each time, as long as the next one asked for is the one that follows. Good until the store is
+    written: whatever the open transaction has changed is asked for elsewhere first.
+    """
+
+    __slots__ = ("_count", "_follows", "_intervals", "_store", "priced")
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._intervals: dict[str, bytes] = {}
+        self.priced: dict[str, bytes | None] = {}
+        self._count = 1
+        self._follows: str | None = None
+
+    def forget(self) -> None:
+        """Read anew: the store is another one now."""
+        self._intervals = {}
+        self.priced = {}
+
+    def interval(self, interval_id: str) -> bytes | None:
+        """Return an interval's state as it is stored."""
+        value = self._intervals.get(interval_id)
+        if value is None:
+            value = self._read(interval_id).get(interval_id)
+        return value
+
+    def _read(self, interval_id: str) -> dict[str, bytes]:
+        self._count = min(2 * self._count, _AHEAD_LIMIT) if interval_id == self._follows else 1
+        last = (prefix_of(interval_id) + _LAST).encode()
+        stored = self._store.items(INTERVAL_MARK + interval_id.encode(), INTERVAL_MARK + last)
+        found = [(key[1:].decode(), value) for key, value in islice(stored, self._count + 1)]
+        self._follows = found.pop()[0] if len(found) > self._count else None
+        if self._follows is not None:
+            last = self._follows.encode()
+        self._intervals = dict(found)
+        prices = self._store.items(PRICED_MARK + interval_id.encode(), PRICED_MARK + last) if found else ()
+        self.priced = dict.fromkeys(self._intervals) | {key[1:].decode(): value for key, value in prices}
+        return self._intervals
 
 
 class _IntervalView:
