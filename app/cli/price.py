@@ -8,11 +8,9 @@ from typing import BinaryIO, Final
 import click
 
 from app.cli.documents import read_documents
-from app.cli.errors import EXIT_FAILED
+from app.cli.errors import EXIT_FAILED, InputError
 from app.cli.readings import STDIN, ReadingOptions, open_lines, read_rows, reading_options
 from app.compose import price_offline
-from app.domain.locations import Location
-from app.domain.tariffs import SeriesDay, Tariff
 
 _FAILURES_SHOWN: Final = 20
 _BOM: Final = b"\xef\xbb\xbf"
@@ -56,8 +54,8 @@ _FILES: Final = click.Path(dir_okay=False, path_type=Path)
 @click.command("price")
 @click.argument("records", type=click.Path(dir_okay=False, path_type=Path), metavar="RECORDS")
 @reading_options
-@click.option("--locations", required=True, multiple=True, type=_FILES, metavar="FILE", help="Locations (JSON, JSONL).")
-@click.option("--tariffs", required=True, multiple=True, type=_FILES, metavar="FILE", help="Tariffs (JSON, JSONL).")
+@click.option("--locations", multiple=True, type=_FILES, metavar="FILE", help="Locations (JSON, JSONL).")
+@click.option("--tariffs", multiple=True, type=_FILES, metavar="FILE", help="Tariffs (JSON, JSONL).")
 @click.option("--series", multiple=True, type=_FILES, metavar="FILE", help="Series (JSON, JSONL).")
 @click.option(
     "--rejected", "rejected_file", type=click.File("wb"), help="Write what is rejected, and why, here (JSONL)."
@@ -75,20 +73,20 @@ def price_command(  # noqa: PLR0917 - click passes them by name
     """Price a file of records without Kafka: the same rules, priced JSON Lines on stdout, sorted by interval_id.
 
     RECORDS is JSON Lines (- for standard input), CSV or NEM12, as for `meterstream send`. A summary goes to
-    stderr. --locations, --tariffs and --series may be given several times.
+    stderr. --locations, --tariffs and --series may be given several times, and a file may hold documents of all
+    three kinds, whichever of them names it. Where a tariff is missing, intervals are pending, as with a worker.
 
     \b
     Example:
       meterstream price records.jsonl --locations locations.json --tariffs tariffs.json > priced.jsonl
       meterstream price nem12.csv --location loc_1 --locations l.json --tariffs t.json --rejected bad.jsonl
+      meterstream price records.jsonl --locations everything.json
     """  # noqa: D301 - click reads the \b
     source = _Source(records, reading)
-    result = price_offline(
-        source.records(),
-        read_documents(locations, Location).locations,
-        read_documents(tariffs, Tariff).tariffs,
-        read_documents(series, SeriesDay).series,
-    )
+    documents = read_documents(dict.fromkeys((*locations, *tariffs, *series)))
+    if not documents.locations:
+        raise InputError("no location among the documents (expected at least one, such as in a file of --locations)")
+    result = price_offline(source.records(), *documents)
     _write(sys.stdout.buffer, result.priced)
     rejected = list(result.rejected)
     if rejected_file is not None:

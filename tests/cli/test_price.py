@@ -107,12 +107,64 @@ def test_documents_are_checked_first_all_of_them(folder: Path) -> None:
     assert all(f"Error: {folder}/locations.json: [" in line for line in result.stderr.splitlines())
 
 
-def test_a_document_of_another_kind_is_refused(folder: Path) -> None:
+SERIES = {
+    "series_id": "MARKET",
+    "kind": "price",
+    "unit": "GBP/kWh",
+    "points": [{"start_time": "2025-03-01T00:00:00Z", "end_time": "2025-03-01T00:30:00Z", "value": "0.10"}],
+}
+
+
+def market(tariff_id: str) -> dict[str, object]:
+    charge = {"charge_id": "energy", "kind": "energy", "series": {"series_id": "MARKET"}}
+    return flat(tariff_id, "IMPORT", "0") | {"charges": [charge]}
+
+
+@pytest.mark.parametrize("option", ["--locations", "--tariffs", "--series"])
+def test_one_file_may_hold_documents_of_all_kinds(folder: Path, option: str) -> None:
+    records, everything = folder / "records.jsonl", folder / "everything.json"
+    records.write_text(json.dumps(record()))
+    everything.write_text(json.dumps([market("flat"), SERIES, LOCATION]))
+    result = CliRunner().invoke(main, ["price", str(records), option, str(everything)])
+    assert [(one["tariff_id"], one["cost"]) for one in priced(result)] == [("flat", "0.05")]
+
+
+def test_a_file_that_is_named_by_two_options_is_read_once(folder: Path) -> None:
+    records, imported = folder / "records.jsonl", folder / "imported.jsonl"
+    records.write_text(json.dumps(record()))
+    imported.write_text("\n".join(map(json.dumps, [market("flat"), SERIES])))
+    documents = ["--locations", str(folder / "locations.json"), "--tariffs", str(imported), "--series", str(imported)]
+    result = CliRunner().invoke(main, ["price", str(records), *documents])
+    assert [(one["tariff_id"], one["cost"]) for one in priced(result)] == [("flat", "0.05")]
+    imported.write_text("{")
+    result = CliRunner().invoke(main, ["price", str(records), *documents])
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+
+
+def test_different_documents_of_one_name_in_two_files_are_refused(folder: Path) -> None:
+    records, other = folder / "records.jsonl", folder / "other.json"
+    records.write_text(json.dumps(record()))
+    other.write_text(json.dumps([flat("flat", "IMPORT", "0.99")]))
+    result = price(folder, records, "--series", str(other))
+    assert result.exit_code == 2
+    assert "tariff 'flat/1' is another one than at " in result.stderr
+
+
+def test_without_a_tariff_intervals_are_pending(folder: Path) -> None:
     records = folder / "records.jsonl"
     records.write_text(json.dumps(record()))
-    result = price(folder, records, "--series", str(folder / "tariffs.jsonl"))
-    assert result.exit_code == 2
-    assert "line 1: a tariff; expected a series" in result.stderr
+    result = CliRunner().invoke(main, ["price", str(records), "--locations", str(folder / "locations.json")])
+    assert [(one["status"], one["reason"]) for one in priced(result)] == [("pending", "no_tariff")]
+
+
+@pytest.mark.parametrize("options", [(), ("--tariffs", "tariffs.jsonl")])
+def test_at_least_one_location_is_expected(folder: Path, options: tuple[str, ...]) -> None:
+    records = folder / "records.jsonl"
+    records.write_text(json.dumps(record()))
+    given = [str(folder / one) if "." in one else one for one in options]
+    result = CliRunner().invoke(main, ["price", str(records), *given])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "no location among the documents" in result.stderr
 
 
 def test_who_reads_only_the_first_line_hears_no_complaint(folder: Path) -> None:
