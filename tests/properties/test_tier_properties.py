@@ -223,6 +223,23 @@ def test_after_another_tariff_or_link_all_is_as_if_it_had_always_been_so(  # noq
 
 
 @settings(max_examples=100, deadline=None)
+@given(tariffs, logs, steps, st.sampled_from([(30, 60), (60, 15), (15, 30)]))
+def test_after_another_interval_length_energy_still_counts_once(
+    tariff: dict[str, Any], log: list[OfflineMessage], plan: list[Step], minutes: tuple[int, int]
+) -> None:
+    linked = [link("tiered")]
+    partition = SimulatedPartition(log, book_of(location_of(linked, minutes[0]), tariffs=[tariff]))
+    work(partition, plan)
+    affected = partition.book.put_location(parse_location(location_of(linked, minutes[1])))
+    partition.pipeline.forget_locations(affected.location_ids)
+    reprice(partition, affected)
+    partition.finish()
+    reprice(partition, affected)
+    partition.finish()
+    assert published_costs(partition) == expected_costs(partition)
+
+
+@settings(max_examples=100, deadline=None)
 @given(tariffs, tariffs, st.integers(0, SLOTS), logs, steps)
 def test_two_versions_side_by_side_count_together(
     first: dict[str, Any], second: dict[str, Any], at: int, log: list[OfflineMessage], plan: list[Step]
