@@ -136,9 +136,9 @@ def _peaks(lines: Sequence[Line], timezone: str) -> Iterator[str]:
         if peak is None or (key.charge_id, key.band, key.month) in said:
             continue
         said.add((key.charge_id, key.band, key.month))
-        when = (
-            "the least that is billed" if peak.at_us is None else f"in the window from {_local(peak.at_us, timezone)}"
-        )
+        when = "the least that is billed" if peak.kw else "as nothing was measured"
+        if peak.at_us is not None:
+            when = f"in the window from {_local(peak.at_us, timezone)}"
         yield f"    {key.charge_id} {key.band}, {key.month}: {decimal_text(rounded(peak.kw, 3))} kW, {when}"
 
 
