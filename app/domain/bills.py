@@ -147,9 +147,8 @@ def make_bill(
         notes = _post_charges(ledger, tariff_days(location, tariffs, *bill), found)
         notes += _unknown_tariffs(location, tariffs, bill)
     known = by_key(tariffs)
-    lines = tuple(
-        settle(key, ledger[key], known[key.tariff_id, key.tariff_version]) for key in _in_order(ledger, known)
-    )
+    ledger = {key: ledger[key] for key in _in_order(ledger, known)}
+    lines = tuple(settle(key, entry, known[key.tariff_id, key.tariff_version]) for key, entry in ledger.items())
     all_days = range(day_of_date(first), day_of_date(end))
     days = _day_totals(ledger, known, energies, all_days)
     return Bill(
@@ -163,7 +162,7 @@ def make_bill(
         meters=_meter_totals(choice, energies),
         lines=lines,
         totals=totals(lines),
-        months=_month_totals(days),
+        months=_month_totals(days, _places(ledger, known)),
         days=tuple(days[day] for day in sorted(days)),
         problems=tuple(problem for meter in choice.billed for problem in found[meter].problems),
         notes=tuple(dict.fromkeys(notes)),
@@ -355,6 +354,7 @@ def _day_totals(
     ledger: Ledger, tariffs: Mapping[TariffKey, Tariff], energies: Energies, all_days: Iterable[int]
 ) -> dict[int, PeriodTotal]:
     """Return the totals of each local day, those without anything too."""
+    places = _places(ledger, tariffs)
     bands: dict[int, list[BandTotal]] = {}
     found = {day: PeriodTotal(date_of_day(day).isoformat(), {}, {}, ()) for day in all_days}
 
@@ -374,23 +374,35 @@ def _day_totals(
                     key.direction, key.charge_id, key.band, tariff.currency, entry.energy_by_day.get(day, 0), cost
                 )
                 bands.setdefault(day, []).append(total)
-    return {day: total._replace(bands=_band_totals(bands.get(day, []))) for day, total in found.items()}
+    return {day: total._replace(bands=_band_totals(bands.get(day, []), places)) for day, total in found.items()}
 
 
-def _band_totals(parts: Iterable[BandTotal]) -> tuple[BandTotal, ...]:
-    sums: dict[tuple[Direction, str, str | None, str], BandTotal] = {}
+_BandKey = tuple[Direction, str, str | None, str]
+"""What the parts of a band's total have in common: direction, charge, band and currency."""
+
+
+def _places(ledger: Ledger, tariffs: Mapping[TariffKey, Tariff]) -> dict[_BandKey, int]:
+    """Number the bands in the order in which the lines of a bill have them."""
+    keys = (
+        (key.direction, key.charge_id, key.band, tariffs[key.tariff_id, key.tariff_version].currency)
+        for key in ledger
+        if key.kind == "energy"
+    )
+    return {key: place for place, key in enumerate(dict.fromkeys(keys))}
+
+
+def _band_totals(parts: Iterable[BandTotal], places: Mapping[_BandKey, int]) -> tuple[BandTotal, ...]:
+    sums: dict[_BandKey, BandTotal] = {}
     for part in parts:
         key = part[:4]
         known = sums.get(key)
         if known is not None:
             part = part._replace(energy_uwh=known.energy_uwh + part.energy_uwh, cost=known.cost + part.cost)  # noqa: PLW2901
         sums[key] = part
-    return tuple(
-        sums[key] for key in sorted(sums, key=lambda key: (DIRECTIONS.index(key[0]), key[1], key[2] or "", key[3]))
-    )
+    return tuple(sums[key] for key in sorted(sums, key=places.__getitem__))
 
 
-def _month_totals(days: Mapping[int, PeriodTotal]) -> tuple[PeriodTotal, ...]:
+def _month_totals(days: Mapping[int, PeriodTotal], places: Mapping[_BandKey, int]) -> tuple[PeriodTotal, ...]:
     """Sum up days by calendar month."""
     found: dict[str, PeriodTotal] = {}
     bands: dict[str, list[BandTotal]] = {}
@@ -404,4 +416,4 @@ def _month_totals(days: Mapping[int, PeriodTotal]) -> tuple[PeriodTotal, ...]:
             for kind, cost in kinds.items():
                 mine[kind] = mine.get(kind, Fraction(0)) + cost
         bands.setdefault(month, []).extend(of_day.bands)
-    return tuple(total._replace(bands=_band_totals(bands[month])) for month, total in found.items())
+    return tuple(total._replace(bands=_band_totals(bands[month], places)) for month, total in found.items())
