@@ -118,7 +118,8 @@ def bill_command(  # noqa: PLR0913, PLR0917 - click passes them by name
 
     The days are local dates of the location, the last one not included. Without files everything is read from Kafka.
     With --records a file is priced as by `meterstream price` (JSON Lines, CSV, NEM12), with --priced it holds what
-    `price` writes; both need --locations and --tariffs. Files may be given several times.
+    `price` writes; both need documents from files. --records and those of documents may be given several times, and a
+    file may hold documents of all three kinds, whichever of --locations, --tariffs and --series names it.
 
     A bill says whether it is complete, and names every interval that is missing, incomplete or not priced. The
     location's own meters are billed; its devices are for directions in which it has no own meter.
@@ -142,21 +143,21 @@ def bill_command(  # noqa: PLR0913, PLR0917 - click passes them by name
         location_id if everywhere else None,
         CsvOptions(direction, timezone, granularity),
     )
-    files = Files(records, priced, (*locations, *tariffs, *series), reading)
-    _check_sources(files, locations=locations, tariffs=tariffs)
+    files = Files(records, priced, tuple(dict.fromkeys((*locations, *tariffs, *series))), reading)
+    _check_sources(files)
     made = _made(Asked(location_id, device_id, (first, end)), files)
     _show(made, plot, as_json=as_json, days=days)
     if strict and (made.warnings or not made.bill.complete):
         raise SystemExit(EXIT_FAILED)
 
 
-def _check_sources(files: Files, *, locations: tuple[Path, ...], tariffs: tuple[Path, ...]) -> None:
+def _check_sources(files: Files) -> None:
     """Require all files of one way, or none."""
     if files.records and files.priced:
         raise click.UsageError("--records and --priced exclude each other")
     offline = bool(files.records or files.priced)
-    if offline and not (locations and tariffs):
-        raise click.UsageError("--records and --priced need --locations and --tariffs")
+    if offline and not files.documents:
+        raise click.UsageError("--records and --priced need documents: --locations, --tariffs, --series")
     if files.documents and not offline:
         raise click.UsageError("--locations, --tariffs and --series need --records or --priced")
 

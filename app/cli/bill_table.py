@@ -1,6 +1,7 @@
 """A bill as tables for people, at most 100 columns wide."""
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from fractions import Fraction
 from itertools import groupby
@@ -64,13 +65,22 @@ def print_bill(bill: Bill, *, days: bool) -> None:
     if days:
         console.print()
         console.print(_periods("Day", bill.days, bill))
+    console.print("Costs by month and day include tax, and are shown before the lines' rounding.", style="dim")
     _print_problems(console, bill)
 
 
 def _heading(bill: Bill) -> Text:
     whose = bill.location_id + (f", device {bill.device_id}" if bill.device_id else "")
-    text = Text(f"Bill of {whose} from {bill.first} to {bill.end} ({bill.timezone}): ", style="bold")
+    text = Text(f"Bill of {whose}, {dates(bill)} ({bill.timezone}): ", style="bold")
     return text.append("complete", style="green") if bill.complete else text.append("INCOMPLETE", style="bold red")
+
+
+def dates(bill: Bill) -> str:
+    """Name the days of a bill as people do: the last one is in it."""
+    days = (bill.end - bill.first).days
+    if days == 1:
+        return f"{bill.first}"
+    return f"{bill.first} to {bill.end - timedelta(days=1)} inclusive, {days} days"
 
 
 def meter_name(meter: MeterId) -> str:
@@ -81,7 +91,7 @@ def meter_name(meter: MeterId) -> str:
 
 def _section(line: Line) -> str:
     whose = line.key.direction if line.key.meter is None else meter_name(line.key.meter)
-    return f"{whose}: tariff {line.key.tariff_id}, version {line.key.tariff_version}"
+    return f"{whose}: tariff {line.key.tariff_id}, version {line.key.tariff_version}, {line.currency}"
 
 
 def _table(rows: Sequence[Sequence[str]], *, header: bool = True) -> Table:
@@ -100,7 +110,7 @@ def _cells(line: Line) -> tuple[str, ...]:
         f"  {key.charge_id}" + (f" {key.month}" if key.month else ""),
         key.band or "",
         "" if key.tier is None else str(key.tier),
-        f"{_quantity(line)} {line.unit}",
+        f"{_quantity(line)} {_unit(line)}",
         f"~{rate}" if line.rate_is_mean and rate else rate,
         _money(line.net),
         _money(line.tax),
@@ -112,6 +122,10 @@ def _quantity(line: Line) -> str:
     if line.unit == "kWh":
         return f"{rounded(line.quantity, 3):f}"
     return decimal_text(rounded(line.quantity, 3))
+
+
+def _unit(line: Line) -> str:
+    return line.unit if line.unit == "kWh" or line.quantity == 1 else f"{line.unit}s"
 
 
 def _money(amount: Decimal) -> str:
@@ -162,7 +176,7 @@ def _periods(name: str, totals: Sequence[PeriodTotal], bill: Bill) -> Table:
         table.add_column(f"{flow} kWh", justify="right")
     for kind in kinds:
         table.add_column(kind, justify="right")
-    table.add_column("cost incl. tax", justify="right")
+    table.add_column("cost", justify="right")
     currencies = [total.currency for total in bill.totals]
     for total in totals:
         energies = dict.fromkeys(flows, 0)
