@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-PAGES: Final = ("README.md", "docs/formats.md", "docs/operations.md")
+PAGES: Final = ("README.md", "docs/formats.md", "docs/bills.md", "docs/operations.md")
 _BLOCK: Final = re.compile(r"<!-- (?:example|snippet): ([a-z]+) -->\n```[a-z]+\n(.*?)```", re.DOTALL)
 
 
