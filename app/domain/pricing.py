@@ -287,7 +287,7 @@ class PricePlan:
         if ladder is not None and rates.graduated:
             found = _in_one_tier(rates, ladder, start_us, energy_uwh, counts)
             if found is None:
-                return self._price_pieces((start_us, end_us, energy_uwh), parts, flow, counts)
+                return self._price_over_bounds((start_us, end_us, energy_uwh), parts, flow, counts, cell)
             rates = found
         carbon = self._carbon
         carbon_g = None if carbon is None else carbon.grams(start_us, end_us, energy_uwh, parts)
@@ -309,6 +309,43 @@ class PricePlan:
         return IntervalPrice(
             "priced", None, rates.currency, cost, net, tax, carbon_g, rates.tariff_id, rates.tariff_version, components
         )
+
+    def _price_over_bounds(
+        self, whole: _Whole, parts: Sequence[Part], flow: str, counts: Counts, cell: Cell
+    ) -> IntervalPrice:
+        """Price an interval of one segment that crosses bounds of tiers.
+
+        That happens to each meter in each tier period. Where the charge is the only one, the way is shorter than piece
+        by piece.
+        """
+        _, rates, ladder = cell
+        if ladder is None or len(rates.charges) > 1:
+            return self._price_pieces(whole, parts, flow, counts)
+        start_us, end_us, energy_uwh = whole
+        split(start_us, end_us, energy_uwh, parts, (start_us,))  # for its demands of the parts
+        carbon_g = None if self._carbon is None else self._carbon.grams(start_us, end_us, energy_uwh, parts)
+        ((counter, bounds_uwh),) = ladder.lines
+        before_uwh = counts.before_uwh(rates.tariff_id, ladder.period, counter, start_us)
+        credited = flow in self._credited
+        components: list[Component] = []
+        cost = net = Fraction(0)
+        at_us, upto_uwh = start_us, 0
+        for tier, tier_uwh in tiers_of(bounds_uwh, before_uwh, energy_uwh):
+            upto_uwh += tier_uwh
+            until_us = end_us if upto_uwh == energy_uwh else crossing_us(start_us, end_us, parts or (whole,), upto_uwh)
+            charged_uwh = -tier_uwh if credited else tier_uwh
+            in_tier = rates.ladder[tier]
+            components += in_tier.components(at_us, until_us, tier_uwh, charged_uwh)
+            tier_cost, tier_net = in_tier.exact(charged_uwh)
+            cost += tier_cost
+            net += tier_net
+            at_us = until_us
+        cost_units, net_units = round_money(cost), round_money(net)
+        return IntervalPrice(
+            "priced", None, rates.currency,
+            money_text(cost_units), money_text(net_units), money_text(cost_units - net_units),
+            carbon_g, rates.tariff_id, rates.tariff_version, tuple(components),
+        )  # fmt: skip
 
     def _price_pieces(self, whole: _Whole, parts: Sequence[Part], flow: str, counts: Counts) -> IntervalPrice:
         """Price an interval that is cut by a boundary, or has no tariff: piece by piece, by its records' periods."""
