@@ -23,6 +23,7 @@ import pytest
 
 from app.compose import OfflineResult, price_offline
 from app.domain.reference import ReferenceBook
+from app.wire.documents import version_key
 from app.wire.location import parse_location
 from app.wire.series import parse_series
 from app.wire.tariff import parse_tariff
@@ -57,6 +58,13 @@ STORIES = {
     "tax-included": "taxes are taken out, also where that never ends",
     "weekend-and-holiday": "a holiday is nothing else than a holiday",
     "market-price": "prices and carbon over time; a missing point is no zero",
+    "negative-market-price": "below zero importing earns; multiplier, adder, cap and floor",
+    "several-charges-and-taxes": "charges add up, each with the taxes that name it",
+    "tiers-of-a-month": "a bound belongs to the tier below it; a local month begins anew",
+    "tiers-of-a-day-for-each-band": "a counter for each band and local day",
+    "billing-period-in-daily-blocks": "bounds that grow with the days of a period from the 31st",
+    "correction-moves-tiers": "what comes after a correction is priced again",
+    "new-version-of-a-tariff": "versions side by side; no price is borrowed where none is valid",
 }
 """Every story that must exist, and what it says."""
 
@@ -130,7 +138,8 @@ def told_in_chunks(story: str, chunk: int, emit_every_s: float) -> list[bytes]:
     """Price a story with a transaction every `chunk` messages, a second each, and return the last price of each id."""
     book = ReferenceBook()
     for document in documents(story, "tariffs.json"):
-        book.put_tariff(parse_tariff(document))
+        tariff = parse_tariff(document)
+        book.put_tariff(tariff, version_key(tariff))
     for document in documents(story, "series.json"):
         book.put_series(parse_series(document))
     for document in documents(story, "locations.json"):
