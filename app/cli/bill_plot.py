@@ -1,18 +1,20 @@
 """A bill as a picture: energy and cost by day, each band in its colour. The only place where matplotlib is imported."""
 
+import warnings
 from collections.abc import Sequence
 from datetime import date
 from fractions import Fraction
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateFormatter
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from app.cli.bill_table import dates
 from app.domain.bill_lines import KINDS
 from app.domain.bill_records import credited
 from app.domain.bills import BandTotal, Bill, PeriodTotal
@@ -20,10 +22,32 @@ from app.domain.calendar import calendar_for, day_of_date
 from app.domain.tariffs import Direction
 
 _UWH_PER_KWH: Final = 10**9
-_COLOURS: Final = colormaps["tab20"]
-_GREY: Final = "0.75"
-_WARNING: Final = "tab:red"
+_COLOURS: Final = (
+    *(
+        "#0072b2",
+        "#e69f00",
+        "#009e73",
+        "#cc79a7",
+        "#56b4e9",
+        "#d55e00",
+        "#b8a800",
+    ),  # told apart by the colour-blind too
+    *(to_hex(colormaps["tab20b"](number)) for number in range(20)),
+)
+_UNPRICED: Final = "0.75"
+_WARNING: Final = "#f6d5d5"
 _NO_DATE: Final[dict[str, dict[str, None]]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}
+_STYLE: Final[dict[Any, Any]] = {"svg.fonttype": "none", "svg.hashsalt": "bill", "axes.axisbelow": True}
+"""Texts of an SVG stay texts, which can be searched; the same bill gives the same bytes."""
+
+_BARS_MAX: Final = 100
+"""From more days than this on, steps are drawn, which are one shape each; bars would take seconds."""
+
+_DAILY_TICKS_MAX: Final = 14
+_NARROWEST_DAYS: Final = 8
+_NAME_MAX: Final = 44
+_HEIGHT: Final = 3.6
+_HEIGHT_PER_NAME: Final = 0.24
 
 
 class _Layer(NamedTuple):
@@ -44,35 +68,56 @@ def draw(bill: Bill, path: Path) -> None:
         OSError: the file cannot be written.
 
     """
+    with rc_context(_STYLE), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a name may have letters that the font has not: boxes are drawn
+        figure = _figure(bill)
+        figure.savefig(path, dpi=120, metadata=_NO_DATE[path.suffix.lower()])
+
+
+def _figure(bill: Bill) -> Figure:
     days = [day_of_date(date.fromisoformat(total.name)) for total in bill.days]
-    currencies = [total.currency for total in bill.totals]
-    figure = Figure(figsize=(12, 3.6 * (1 + max(1, len(currencies)))), layout="constrained")
-    energy_axes, *cost_axes = figure.subplots(1 + max(1, len(currencies)), 1, sharex=True, squeeze=False)[:, 0]
     colours = _colours(bill)
-    _stack(energy_axes, days, _energy_layers(bill, colours))
-    energy_axes.set_ylabel("kWh a day (export below 0)")
-    for axes, currency in zip(cost_axes, currencies, strict=False):
-        _stack(axes, days, _cost_layers(bill, currency, colours))
-        axes.set_ylabel(f"{currency} a day, with tax")
-    state = "complete" if bill.complete else "incomplete (shaded)"
-    device = f", device {bill.device_id}" if bill.device_id else ""
-    figure.suptitle(f"{bill.location_id}{device}: {bill.first} to {bill.end}, {state}")
-    for axes in (energy_axes, *cost_axes):
+    stacks = [("kWh per day", _energy_layers(bill, colours))]
+    stacks += [
+        (f"{total.currency} per day, incl. tax", _cost_layers(bill, total.currency, colours)) for total in bill.totals
+    ]
+    heights = [max(_HEIGHT, _HEIGHT_PER_NAME * (len(layers) + 2)) for _, layers in stacks]
+    figure = Figure(figsize=(12, sum(heights) + 0.4), layout="constrained")
+    all_axes = figure.subplots(len(stacks), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    for axes, (unit, layers) in zip(all_axes, stacks, strict=True):
+        _stack(axes, days, layers)
         _shade(axes, bill)
-        axes.axhline(0, color="black", linewidth=0.8)
-        axes.margins(x=0.01)
+        _legend(axes, layers, shaded=not bill.complete)
+        axes.set_ylabel(unit)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        axes.axhline(0, color="black", linewidth=0.8, zorder=3)
         axes.grid(axis="y", alpha=0.3)
-    cost_axes[-1].xaxis_date()
+    _date_axis(all_axes[-1], days)
+    state = "complete" if bill.complete else "INCOMPLETE"
+    device = f", device {bill.device_id}" if bill.device_id else ""
+    figure.suptitle(f"{bill.location_id}{device}: {dates(bill)}, {state}", parse_math=False)
+    return figure
+
+
+def _date_axis(axes: Axes, days: Sequence[int]) -> None:
+    """Put ticks on whole days. Few days do not fill the width: bars as wide as a hand tell nothing more."""
+    beside = max(0.6, (_NARROWEST_DAYS - len(days)) / 2)
+    axes.set_xlim(days[0] - beside, days[-1] + beside)
+    axes.xaxis_date()
+    if len(days) <= _DAILY_TICKS_MAX:
+        axes.set_xticks(days)
+        axes.xaxis.set_major_formatter(DateFormatter("%d %b\n%Y"))  # type: ignore[no-untyped-call]
+        return
     locator = AutoDateLocator()  # type: ignore[no-untyped-call] # matplotlib has types for most, not for this
-    cost_axes[-1].xaxis.set_major_locator(locator)
-    cost_axes[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call] # the same
-    figure.savefig(path, dpi=120, metadata=_NO_DATE[path.suffix.lower()])
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call] # the same
 
 
 def _colours(bill: Bill) -> dict[tuple[Direction, str, str | None], str]:
     """Give each band of each charge a colour, the same in all axes."""
-    bands = dict.fromkeys(_band_key(band) for total in bill.months for band in total.bands)
-    return {key: to_hex(_COLOURS(number % _COLOURS.N)) for number, key in enumerate(bands)}
+    keys = (line.key for line in bill.lines if line.key.kind == "energy")
+    bands = dict.fromkeys((key.direction, key.charge_id, key.band) for key in keys)
+    return {key: _COLOURS[number % len(_COLOURS)] for number, key in enumerate(bands)}
 
 
 def _band_key(band: BandTotal) -> tuple[Direction, str, str | None]:
@@ -85,25 +130,44 @@ def _name(key: tuple[Direction, str, str | None]) -> str:
 
 
 def _energy_layers(bill: Bill, colours: dict[tuple[Direction, str, str | None], str]) -> list[_Layer]:
-    """Return the energy of each band. Charges that add up are for the same energy: the one with most bands is shown."""
+    """Return the energy of each band; export is below 0."""
     layers = []
-    directions = dict.fromkeys(one.meter.tariff_direction for one in bill.meters if one.not_billed is None)
-    for direction in directions:
+    for direction in dict.fromkeys(one.meter.tariff_direction for one in bill.meters if one.not_billed is None):
         keys = [key for key in colours if key[0] == direction]
-        counts = {charge_id: sum(key[1] == charge_id for key in keys) for _, charge_id, _ in keys}
-        shown = max(counts, key=lambda charge_id: counts[charge_id], default=None)
-        sign = -1 if direction == "EXPORT" else 1
-        rest = [_metered(total, direction) for total in bill.days]
+        by_day = [_shown(total, direction, keys) for total in bill.days]
+        scale = _UWH_PER_KWH * (-1 if direction == "EXPORT" else 1)
         for key in keys:
-            if key[1] != shown:
-                continue
-            values = [sum(band.energy_uwh for band in total.bands if _band_key(band) == key) for total in bill.days]
-            rest = [left - value for left, value in zip(rest, values, strict=True)]
-            layers.append(_Layer(_name(key), [sign * value / _UWH_PER_KWH for value in values], colours[key]))
+            values = [shown.get(key, 0) / scale for shown in by_day]
+            if any(values):
+                layers.append(_Layer(_name(key), values, colours[key]))
+        rest = [
+            (_metered(total, direction) - sum(shown.values())) / scale
+            for total, shown in zip(bill.days, by_day, strict=True)
+        ]
         if any(rest):
-            values_kwh = [sign * value / _UWH_PER_KWH for value in rest]
-            layers.append(_Layer(f"{direction.lower()} without a price", values_kwh, _GREY))
+            layers.append(_Layer(f"{direction.lower()} without a price", rest, _UNPRICED))
     return layers
+
+
+def _shown(
+    total: PeriodTotal, direction: Direction, keys: Sequence[tuple[Direction, str, str | None]]
+) -> dict[tuple[Direction, str, str | None], int]:
+    """Return by which bands a day's energy is shown, once.
+
+    Charges that add up are for the same energy: the one with most bands tells most. Charges of two tariffs, of which
+    one ends on the day, are for different energy: a charge is shown where there is so much energy left.
+    """
+    left_uwh = _metered(total, direction)
+    counts = {charge_id: sum(key[1] == charge_id for key in keys) for _, charge_id, _ in keys}
+    found: dict[tuple[Direction, str, str | None], int] = {}
+    for charge_id in sorted(counts, key=lambda charge_id: -counts[charge_id]):
+        bands = [band for band in total.bands if _band_key(band)[:2] == (direction, charge_id)]
+        energy_uwh = sum(band.energy_uwh for band in bands)
+        if energy_uwh <= left_uwh:
+            left_uwh -= energy_uwh
+            for band in bands:
+                found[_band_key(band)] = found.get(_band_key(band), 0) + band.energy_uwh
+    return found
 
 
 def _metered(total: PeriodTotal, direction: Direction) -> int:
@@ -138,23 +202,39 @@ def _cost_layers(bill: Bill, currency: str, colours: dict[tuple[Direction, str, 
 def _stack(axes: Axes, days: Sequence[int], layers: Sequence[_Layer]) -> None:
     """Stack bars, what is above 0 upwards and what is below it downwards. Matplotlib counts days as we do, from 1970."""
     up, down = [0.0] * len(days), [0.0] * len(days)
+    edges = [day - 0.5 for day in days] + [days[-1] + 0.5]
     for layer in layers:
         bottoms = [up[n] if value >= 0 else down[n] for n, value in enumerate(layer.values)]
-        axes.bar(days, layer.values, bottom=bottoms, color=layer.colour, width=0.9)
-        up = [at + max(value, 0) for at, value in zip(up, layer.values, strict=True)]
-        down = [at + min(value, 0) for at, value in zip(down, layer.values, strict=True)]
-    handles = [Patch(color=layer.colour, label=layer.name) for layer in layers]
-    if handles:
-        axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small", frameon=False)
+        tops = [bottom + value for bottom, value in zip(bottoms, layer.values, strict=True)]
+        if len(days) > _BARS_MAX:
+            axes.stairs(tops, edges, baseline=bottoms, fill=True, color=layer.colour, linewidth=0, zorder=2)
+        else:
+            axes.bar(days, layer.values, bottom=bottoms, color=layer.colour, width=0.9, zorder=2)
+        up = [max(at, top) for at, top in zip(up, tops, strict=True)]
+        down = [min(at, top) for at, top in zip(down, tops, strict=True)]
+
+
+def _legend(axes: Axes, layers: Sequence[_Layer], *, shaded: bool) -> None:
+    """Name the colours from the top of the stack downwards."""
+    above = [layer for layer in layers if max(layer.values) > 0]
+    below = [layer for layer in layers if max(layer.values) <= 0]
+    handles = [Patch(color=layer.colour, label=_short(layer.name)) for layer in (*reversed(above), *below)]
+    if shaded:
+        handles.append(Patch(color=_WARNING, label="incomplete day"))
+    if not handles:
+        return
+    legend = axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small", frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a name with two dollar signs is a name
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME_MAX else f"{name[: _NAME_MAX - 1]}…"
 
 
 def _shade(axes: Axes, bill: Bill) -> None:
-    """Shade the days on which something is missing, incomplete or not on the bill."""
+    """Shade the days on which something is missing, incomplete or not on the bill, behind their bars."""
     calendar = calendar_for(bill.timezone)
-    days = {
-        day
-        for problem in bill.problems
-        for day in range(calendar.day_number(problem.start_us), calendar.day_number(problem.end_us - 1) + 1)
-    }
-    for day in days:
-        axes.axvspan(day - 0.5, day + 0.5, color=_WARNING, alpha=0.15, linewidth=0)
+    for problem in bill.problems:
+        first, last = calendar.day_number(problem.start_us), calendar.day_number(problem.end_us - 1)
+        axes.axvspan(first - 0.5, last + 0.5, color=_WARNING, linewidth=0, zorder=0)
