@@ -5,9 +5,10 @@ from datetime import timedelta
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from fractions import Fraction
 from itertools import groupby
-from typing import Final
+from typing import Final, Literal
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -21,18 +22,17 @@ from app.domain.records import MeterId
 from app.wire.bill import kwh_text
 
 WIDTH: Final = 100
+"""What texts and names are wrapped to. A number is never cut: a table of very large ones is wider."""
+
+_UNBOUNDED: Final = 10_000
 _PROBLEMS_SHOWN: Final = 30
 _MINUTES_PER_HOUR: Final = 60
-_COLUMNS: Final = (
-    ("Charge", 17, "left"),
-    ("Band", 15, "left"),
-    ("Tier", 4, "right"),
-    ("Quantity", 17, "right"),
-    ("Rate", 10, "right"),
-    ("Net", 9, "right"),
-    ("Tax", 8, "right"),
-    ("Total", 10, "right"),
-)
+_INDENT: Final = 2
+_GAP: Final = 2
+_NAMES: Final = (("Charge", 15), ("Band", 15))
+"""The columns that are wrapped, and the least that they are wide."""
+
+_NUMBERS: Final = ("Tier", "Quantity", "Rate", "Net", "Tax", "Total")
 _WHY_NOT: Final = {
     "own_meter": "the location's own meter has its energy too (--device bills it by itself)",
     "other_device": "another device was asked for",
@@ -41,25 +41,14 @@ _WHY_NOT: Final = {
 
 def print_bill(bill: Bill, *, days: bool) -> None:
     """Print a bill; `days`: with the totals of each day."""
-    console = Console(highlight=False, markup=False, emoji=False)
-    console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
-    console.print(_heading(bill))
+    console = Console(highlight=False, markup=False, emoji=False, width=_UNBOUNDED)
+    console.print(_heading(bill), width=WIDTH)
     for one in bill.meters:
         if one.not_billed:
-            console.print(f"Not billed: {meter_name(one.meter)}: {_WHY_NOT[one.not_billed]}", style="dim")
+            text = f"Not billed: {meter_name(one.meter)}: {_WHY_NOT[one.not_billed]}"
+            console.print(text, style="dim", width=WIDTH)
     console.print()
-    console.print(_table(()))
-    for title, lines in groupby(bill.lines, key=_section):
-        inside = list(lines)
-        console.print(Text(title, style="bold"))
-        console.print(_table([_cells(line) for line in inside], header=False))
-        for text in _peaks(inside, bill.timezone):
-            console.print(text, style="dim")
-    if not bill.lines:
-        console.print("no charges", style="dim")
-    console.print()
-    for total in bill.totals:
-        _print_total(console, total)
+    _print_lines(console, bill)
     console.print()
     console.print(_periods("Month", bill.months, bill))
     if days:
@@ -67,6 +56,32 @@ def print_bill(bill: Bill, *, days: bool) -> None:
         console.print(_periods("Day", bill.days, bill))
     console.print("Costs by month and day include tax, and are shown before the lines' rounding.", style="dim")
     _print_problems(console, bill)
+
+
+def _print_lines(console: Console, bill: Bill) -> None:
+    """Print the lines by section, and the totals, all in the same columns."""
+    sums = [_total_cells(total) for total in bill.totals]
+    widths = _widths([*(_cells(line) for line in bill.lines), *sums])
+    header = _table(widths, [(*(name for name, _ in _NAMES), *_NUMBERS)])
+    header.row_styles = ["bold"]
+    console.print(header)
+    for title, lines in groupby(bill.lines, key=_section):
+        inside = list(lines)
+        console.print(Text(title, style="bold"), width=WIDTH)
+        cells = _table((widths[0] - _INDENT, *widths[1:]), [_cells(line) for line in inside])
+        console.print(Padding(cells, (0, 0, 0, _INDENT), expand=False))
+        for text in (*_peaks(inside, bill.timezone), *_leasts(inside)):
+            console.print(text, style="dim", width=WIDTH)
+    if not bill.lines:
+        console.print("no charges", style="dim")
+    for total, cells_of_total in zip(bill.totals, sums, strict=True):
+        console.print()
+        table = _table(widths, [cells_of_total])
+        table.row_styles = ["bold"]
+        console.print(table)
+        for tax in total.taxes:
+            percent = decimal_text(tax.rate * 100)
+            console.print(f"  of it {tax.name} {percent} %: {_money(tax.amount)} {total.currency}", style="dim")
 
 
 def _heading(bill: Bill) -> Text:
@@ -94,10 +109,23 @@ def _section(line: Line) -> str:
     return f"{whose}: tariff {line.key.tariff_id}, version {line.key.tariff_version}, {line.currency}"
 
 
-def _table(rows: Sequence[Sequence[str]], *, header: bool = True) -> Table:
-    table = Table(box=None, show_header=header, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
-    for name, width, justify in _COLUMNS:
-        table.add_column(name, width=width, justify="right" if justify == "right" else "left", overflow="fold")
+def _widths(rows: Sequence[Sequence[str]]) -> tuple[int, ...]:
+    """Return how wide each column is: numbers as they need it, and names share what is left."""
+    numbers = [
+        max(len(name), *(len(row[column]) for row in rows), 0)
+        for column, name in enumerate(_NUMBERS, start=len(_NAMES))
+    ]
+    left = WIDTH - sum(width + _GAP for width in numbers)
+    least = sum(width + _GAP for _, width in _NAMES)
+    charge = _NAMES[0][1] + max(0, left - least) // 2
+    return charge, max(_NAMES[1][1], left - charge - _GAP * len(_NAMES)), *numbers
+
+
+def _table(widths: Sequence[int], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, _GAP, 0, 0), pad_edge=False)
+    for column, width in enumerate(widths):
+        justify: Literal["left", "right"] = "left" if column < len(_NAMES) else "right"
+        table.add_column(width=width, justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table
@@ -105,9 +133,9 @@ def _table(rows: Sequence[Sequence[str]], *, header: bool = True) -> Table:
 
 def _cells(line: Line) -> tuple[str, ...]:
     key = line.key
-    rate = "" if line.rate is None else decimal_text(rounded(line.rate, 6)).rstrip()
+    rate = "" if line.rate is None else _money(rounded(line.rate, 6))
     return (
-        f"  {key.charge_id}" + (f" {key.month}" if key.month else ""),
+        f"{key.charge_id}" + (f" {key.month}" if key.month else ""),
         key.band or "",
         "" if key.tier is None else str(key.tier),
         f"{_quantity(line)} {_unit(line)}",
@@ -118,10 +146,14 @@ def _cells(line: Line) -> tuple[str, ...]:
     )
 
 
+def _total_cells(total: CurrencyTotal) -> tuple[str, ...]:
+    return ("Total", total.currency, "", "", "", _money(total.net), _money(total.tax), _money(total.total))
+
+
 def _quantity(line: Line) -> str:
     if line.unit == "kWh":
         return f"{rounded(line.quantity, 3):f}"
-    return decimal_text(rounded(line.quantity, 3))
+    return decimal_text(rounded(line.quantity, 6))  # parts of months, which somebody may want to multiply
 
 
 def _unit(line: Line) -> str:
@@ -156,14 +188,12 @@ def _peaks(lines: Sequence[Line], timezone: str) -> Iterator[str]:
         yield f"    {key.charge_id} {key.band}, {key.month}: {decimal_text(rounded(peak.kw, 3))} kW, {when}"
 
 
-def _print_total(console: Console, total: CurrencyTotal) -> None:
-    row = ("Total", total.currency, "", "", "", _money(total.net), _money(total.tax), _money(total.total))
-    table = _table([row], header=False)
-    table.row_styles = ["bold"]
-    console.print(table)
-    for tax in total.taxes:
-        percent = decimal_text(tax.rate * 100)
-        console.print(f"  of it {tax.name} {percent} %: {_money(tax.amount)} {total.currency}", style="dim")
+def _leasts(lines: Sequence[Line]) -> Iterator[str]:
+    """Say what a minimum charge asks for: its line is only what was lacking."""
+    for line in lines:
+        if line.key.kind == "minimum" and line.rate is not None:
+            least = _money(rounded(line.quantity * line.rate, 6))
+            yield f"    {line.key.charge_id}, {line.key.month}: what is lacking to {least} {line.currency}"
 
 
 def _periods(name: str, totals: Sequence[PeriodTotal], bill: Bill) -> Table:
@@ -206,24 +236,29 @@ def _flow(meter: MeterId) -> str:
 
 
 def _print_problems(console: Console, bill: Bill) -> None:
-    """Print what keeps a bill from being complete, and the notes."""
+    """Print what keeps a bill from being complete, meter by meter, and the notes."""
     if bill.problems:
         console.print()
         intervals = sum(problem.intervals for problem in bill.problems)
-        console.print(Text(f"Not complete: {intervals} intervals", style="bold red"))
-        for problem in bill.problems[:_PROBLEMS_SHOWN]:
-            console.print(f"  {_problem(problem, bill.timezone)}")
+        console.print(Text(f"Not complete: {_intervals(intervals)}", style="bold red"))
+        for meter, problems in groupby(bill.problems[:_PROBLEMS_SHOWN], key=lambda problem: problem.meter):
+            console.print(f"  {meter_name(meter)}", width=WIDTH)
+            for problem in problems:
+                console.print(f"    {_problem(problem, bill.timezone)}")
         if len(bill.problems) > _PROBLEMS_SHOWN:
-            console.print(f"  … and {len(bill.problems) - _PROBLEMS_SHOWN} more ranges (--json names all)")
+            console.print(f"    … and {len(bill.problems) - _PROBLEMS_SHOWN} more ranges (--json names all)")
     for note in bill.notes:
-        console.print(f"Note: {note}", style="dim")
+        console.print(f"Note: {note}", style="dim", width=WIDTH)
 
 
 def _problem(problem: Problem, timezone: str) -> str:
     what = problem.kind + (f" ({problem.reason})" if problem.reason else "")
     period = f"{_local(problem.start_us, timezone)} to {_local(problem.end_us, timezone)}"
-    count = f"{problem.intervals} interval" + ("s" if problem.intervals != 1 else "")
-    return f"{period}  {what}, {count}; {meter_name(problem.meter)}"
+    return f"{period}  {what}, {_intervals(problem.intervals)}"
+
+
+def _intervals(count: int) -> str:
+    return f"{count} interval" + ("s" if count != 1 else "")
 
 
 def _local(at_us: int, timezone: str) -> str:
