@@ -5,6 +5,7 @@ billed is `bill_records`' affair, what a bill should have had and has not is `bi
 interval carries are `bill_charges`'.
 """
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -313,7 +314,11 @@ def _unknown_tariffs(
 
 
 def _in_order(ledger: Ledger, tariffs: Mapping[TariffKey, Tariff]) -> list[LineKey]:
-    """Put lines in order: by direction, tariff and meter; charges, bands and tiers as they stand in the document."""
+    """Put lines in order: by direction, tariff (the one that is due first) and meter; then as the document has them."""
+    begins: dict[TariffKey, int] = {}
+    for key, entry in ledger.items():
+        of = key.tariff_id, key.tariff_version
+        begins[of] = min(begins.get(of, sys.maxsize), *entry.by_day)
 
     def place(key: LineKey) -> tuple[object, ...]:
         tariff = tariffs[key.tariff_id, key.tariff_version]
@@ -322,6 +327,7 @@ def _in_order(ledger: Ledger, tariffs: Mapping[TariffKey, Tariff]) -> list[LineK
         bands = _bands(tariff, key.charge_id)
         return (
             DIRECTIONS.index(key.direction),
+            begins[key.tariff_id, key.tariff_version],
             key.tariff_id,
             key.tariff_version,
             KINDS.index(key.kind) > 0,  # energy first, meter by meter; then what is the location's
