@@ -8,7 +8,6 @@ from datetime import date, timedelta
 from typing import Final, NamedTuple
 
 from app.domain.tariffs import (
-    MINUTES_PER_DAY,
     WEEKDAYS,
     Band,
     DayName,
@@ -17,8 +16,8 @@ from app.domain.tariffs import (
     EnergyCharge,
     Tariff,
     When,
-    in_season,
 )
+from app.domain.windows import WindowSet, first_of, members
 
 _YEARS: Final = (2024, 2023)
 """A leap year and a common one."""
@@ -59,23 +58,28 @@ def overlaps(tariff: Tariff) -> list[str]:
 
 def _of_bands(tariff: Tariff, bands: Sequence[Band | DemandBand]) -> Iterator[str]:
     windows = list(_windows(bands))
+    bits = WindowSet([window.when for window in windows])
     hidden: dict[int, _Hidden] = {}
     prices: set[int] = set()
     seen = set()
-    for today, eve in _days(tariff, [window.when for window in windows]):
-        key = tuple((window.when.matches_day(*today), window.when.matches_day(*eve)) for window in windows)
+    for today, eve in _days(tariff, bits):
+        key = bits.starting(*today), bits.starting(*eve)
         if key in seen:
             continue
         seen.add(key)
-        near = [number for number, matches in enumerate(key) if any(matches)]
-        for minute in _marks([windows[number].when for number in near]):
-            holding = [number for number in near if _holds(windows[number].when, key[number], minute)]
-            for number in holding:
-                pricing = windows[holding[0]].band
-                if windows[number].band == pricing:
-                    prices.add(number)
-                elif number not in hidden:
-                    hidden[number] = _Hidden(bands[pricing].name, _moment(today, minute))
+        before, own = 0, 0  # the minutes of the bands before a window's, and of its own up to it
+        held: dict[int, int] = {}
+        for number in members(key[0] | key[1]):
+            minutes, band = bits.minutes(number, *key), windows[number].band
+            if band not in held:
+                before, own = before | own, 0
+            held[band] = own = own | minutes
+            if minutes & ~before:
+                prices.add(number)
+            if minutes & before and number not in hidden:
+                minute = first_of(minutes & before)
+                pricing = next(other for other, of_other in held.items() if of_other >> minute & 1)
+                hidden[number] = _Hidden(bands[pricing].name, _moment(today, minute))
     first_rest = next((window.band for window in windows if window.is_rest), len(bands))
     for number, found in sorted(hidden.items()):
         window = windows[number]
@@ -95,27 +99,13 @@ def _windows(bands: Sequence[Band | DemandBand]) -> Iterator[_Window]:
             yield _Window(number, f"bands[{number}].when[{position}]", when, is_rest=False)
 
 
-def _marks(whens: Sequence[When]) -> list[int]:
-    """Return the minutes of a day at which something may change."""
-    marks = {0}.union(*((when.start_minute, when.end_minute) for when in whens))
-    return sorted(marks - {MINUTES_PER_DAY})
-
-
-def _holds(when: When, matches: tuple[bool, bool], minute: int) -> bool:
-    """Tell whether a window holds at a minute of a day; `matches`: whether it may start on that day, and on its eve."""
-    today, eve = matches
-    if not when.wraps:
-        return today and when.start_minute <= minute < when.end_minute
-    return (today and minute >= when.start_minute) or (eve and minute < when.end_minute)
-
-
-def _days(tariff: Tariff, whens: Sequence[When]) -> Iterator[tuple[_Day, _Day]]:
+def _days(tariff: Tariff, windows: WindowSet) -> Iterator[tuple[_Day, _Day]]:
     """Yield (day, its eve): the first date of each pair of seasons as every weekday; the holidays and the days after."""
     dates = [date(year, 1, 1) + timedelta(days=day) for year in _YEARS for day in range(366)]
     seen = set()
     for today in sorted(dates, key=lambda on: (on.month, on.day, on.year)):
         eve = today - timedelta(days=1)
-        seasons = tuple(in_season(when.first, when.last, on) for on in (today, eve) for when in whens)
+        seasons = windows.in_season(today), windows.in_season(eve)
         if seasons in seen:
             continue
         seen.add(seasons)

@@ -25,6 +25,7 @@ from app.domain.tariffs import (
     When,
 )
 from app.domain.tiers import Counter, Graduated, tier_problems
+from app.domain.windows import WHOLE_DAY, WindowSet, first_of, members
 
 BEGINNING_US: Final = -(1 << 62)
 END_US: Final = 1 << 62
@@ -75,6 +76,7 @@ class Timeline:
         "_starts",
         "_tariff",
         "_whens",
+        "_windows",
     )
 
     def __init__(self, tariff: Tariff) -> None:
@@ -92,13 +94,13 @@ class Timeline:
         self._calendar = calendar_for(tariff.timezone)
         self._energy_charges = tuple(charge for charge in tariff.charges if isinstance(charge, EnergyCharge))
         self._whens = tuple(when for charge in self._energy_charges for band in charge.bands for when in band.when)
-        self._shapes: dict[tuple[frozenset[int], frozenset[int]], _DayShape] = {}
+        self._windows = WindowSet(self._whens)
+        self._shapes: dict[tuple[int, int], _DayShape] = {}
         self._months: dict[int, tuple[list[int], list[Segment]]] = {}
-        self._starts: dict[int, frozenset[int]] = {}
+        self._starts: dict[int, int] = {}
         self._always: Segment | None = None
         if not self._whens:
-            any_day = date_of_day(0), tariff.day_name(date_of_day(0))
-            charges = _charges_at(self._energy_charges, any_day, any_day, 0, required=self._required)
+            ((_, _, charges),) = _lay_out(self._energy_charges, self._windows, 0, 0, required=self._required)
             self._always = Segment(BEGINNING_US, END_US, charges)
 
     def segment(self, at_us: int) -> Segment:
@@ -150,34 +152,42 @@ class Timeline:
         if shape is None:
             if len(self._shapes) >= _MAX_DAY_SHAPES:
                 self._shapes.clear()
-            shape = _lay_out(self._energy_charges, self._dated(day), self._dated(day - 1), required=self._required)
+            eve, today = key
+            shape = _lay_out(self._energy_charges, self._windows, today, eve, required=self._required)
             self._shapes[key] = shape
         return shape
 
-    def _starting(self, day: int) -> frozenset[int]:
-        """Return the windows that may start on a date, by number."""
+    def _starting(self, day: int) -> int:
+        """Return the windows that may start on a date."""
         starting = self._starts.get(day)
         if starting is None:
             if len(self._starts) >= _MAX_DAYS:
                 self._starts.clear()
-            today = self._dated(day)
-            starting = frozenset(number for number, when in enumerate(self._whens) if when.matches_day(*today))
-            self._starts[day] = starting
+            on = date_of_day(day)
+            starting = self._starts[day] = self._windows.starting(on, self._tariff.day_name(on))
         return starting
 
-    def _dated(self, day: int) -> _Day:
-        on = date_of_day(day)
-        return on, self._tariff.day_name(on)
 
+def _lay_out(
+    charges: tuple[EnergyCharge, ...], windows: WindowSet, today: int, eve: int, *, required: bool
+) -> _DayShape:
+    """Lay the bands of all charges on one local date; `today` and `eve` are the windows that start on it and before it.
 
-def _lay_out(charges: tuple[EnergyCharge, ...], today: _Day, eve: _Day, *, required: bool) -> _DayShape:
-    """Lay the bands of all charges on one local date."""
-    whens = [when for charge in charges for band in charge.bands for when in band.when]
-    marks = {0, MINUTES_PER_DAY}.union(*((when.start_minute, when.end_minute) for when in whens))
-    minutes = sorted(marks)
+    A hole is left out, or None where a rate is `required`.
+    """
+    first, lines = 0, []
+    for charge in charges:
+        lines.append(_line(charge, windows, first, today, eve, required=required))
+        first += sum(len(band.when) for band in charge.bands)
+    marks = sorted({start for line in lines for start, _ in line} | {MINUTES_PER_DAY})
+    places = [0] * len(lines)
     shape: list[tuple[int, int, tuple[ChargeRate, ...]]] = []
-    for start, end in pairwise(minutes):
-        found = _charges_at(charges, today, eve, start, required=required)
+    for start, end in pairwise(marks):
+        for number, line in enumerate(lines):
+            if places[number] + 1 < len(line) and line[places[number] + 1][0] <= start:
+                places[number] += 1
+        rates = (line[place][1] for line, place in zip(lines, places, strict=True))
+        found = tuple(rate for rate in rates if rate is not None)
         start_us = start * US_PER_MINUTE
         if shape and shape[-1][2] == found:
             start_us = shape.pop()[0]
@@ -185,21 +195,29 @@ def _lay_out(charges: tuple[EnergyCharge, ...], today: _Day, eve: _Day, *, requi
     return tuple(shape)
 
 
-def _charges_at(
-    charges: tuple[EnergyCharge, ...], today: _Day, eve: _Day, minute: int, *, required: bool
-) -> tuple[ChargeRate, ...]:
-    """Return what each charge asks at one wall-clock minute. A hole is left out, or None where a rate is `required`."""
-    found = []
-    for charge in charges:
-        if charge.series is not None:
-            found.append(ChargeRate(charge.charge_id, None, None, charge.series))
-            continue
-        band = next((band for band in charge.bands if _holds(band, today, eve, minute)), None)
-        if band is not None:
-            found.append(_rate_in(charge, band))
-        elif required:
-            found.append(ChargeRate(charge.charge_id, None, None, None))
-    return tuple(found)
+def _line(
+    charge: EnergyCharge, windows: WindowSet, first: int, today: int, eve: int, *, required: bool
+) -> list[tuple[int, ChargeRate | None]]:
+    """Return (minute, rate) of each change of one charge within a day, from midnight; its windows begin at `first`."""
+    if charge.series is not None:
+        return [(0, ChargeRate(charge.charge_id, None, None, charge.series))]
+    changes: list[tuple[int, ChargeRate | None]] = []
+    left = WHOLE_DAY
+    for band in charge.bands:
+        held = 0 if band.when else WHOLE_DAY
+        for number in range(first, first + len(band.when)):
+            held |= windows.minutes(number, today, eve)
+        changes += [(minute, _rate_in(charge, band)) for minute in _beginnings(held & left)]
+        left &= ~held
+        first += len(band.when)
+    none = ChargeRate(charge.charge_id, None, None, None) if required else None
+    changes += [(minute, none) for minute in _beginnings(left)]
+    return sorted(changes, key=lambda change: change[0])
+
+
+def _beginnings(minutes: int) -> Iterator[int]:
+    """Yield the minutes at which a stretch of minutes begins."""
+    yield from members(minutes & ~(minutes << 1))
 
 
 def _rate_in(charge: EnergyCharge, band: Band) -> ChargeRate:
@@ -208,18 +226,6 @@ def _rate_in(charge: EnergyCharge, band: Band) -> ChargeRate:
         return ChargeRate(charge.charge_id, band.name, ONLY_TIER, band.tiers[0].rate)
     counter = Counter(charge.charge_id, band.name if charge.tier_scope == "band" else None)
     return ChargeRate(charge.charge_id, band.name, None, Graduated(counter, band.tiers))
-
-
-def _holds(band: Band, today: _Day, eve: _Day, minute: int) -> bool:
-    return not band.when or any(_window_holds(when, today, eve, minute) for when in band.when)
-
-
-def _window_holds(when: When, today: _Day, eve: _Day, minute: int) -> bool:
-    if not when.wraps:
-        return when.start_minute <= minute < when.end_minute and when.matches_day(*today)
-    return (minute >= when.start_minute and when.matches_day(*today)) or (
-        minute < when.end_minute and when.matches_day(*eve)
-    )
 
 
 def unsupported(tariff: Tariff) -> list[str]:
@@ -258,18 +264,23 @@ def holes(tariff: Tariff) -> list[str]:
 
 
 def _first_hole(tariff: Tariff, charge: EnergyCharge) -> str | None:
+    if any(not band.when for band in charge.bands):
+        return None
     whens = [when for band in charge.bands for when in band.when]
+    windows = WindowSet(whens)
     seen = set()
     for today, eve in _kinds_of_days(tariff, whens):
-        key = tuple(when.matches_day(*day) for when in whens for day in (today, eve))
+        key = windows.starting(*today), windows.starting(*eve)
         if key in seen:
             continue
         seen.add(key)
-        for start_us, _, found in _lay_out((charge,), today, eve, required=True):
-            if found[0].rate is None:
-                hour, minute = divmod(start_us // US_PER_MINUTE, 60)
-                on, day_name = today
-                return f"no band covers {day_name} {hour:02d}:{minute:02d} in season {on.month:02d}-{on.day:02d}"
+        held = 0
+        for number in members(key[0] | key[1]):
+            held |= windows.minutes(number, *key)
+        if held != WHOLE_DAY:
+            hour, minute = divmod(first_of(WHOLE_DAY & ~held), 60)
+            on, day_name = today
+            return f"no band covers {day_name} {hour:02d}:{minute:02d} in season {on.month:02d}-{on.day:02d}"
     return None
 
 
