@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from app.domain.intervals import Interval
 from app.domain.reference import ReferenceBook
-from app.streams.ledger import Walk
 from app.streams.pipeline import Context, Output, Pipeline
 from app.streams.sources import Log, OfflineMessage
 from app.streams.tables import MemoryStore, Tables, changelog_entries, interval_entries, priced_entry
@@ -103,11 +102,10 @@ class SimulatedPartition:
         self.intervals: list[tuple[bytes, bytes]] = []
         self.priced: list[tuple[bytes, bytes]] = []
         self.rejected: list[bytes] = []
-        self.changelog: list[tuple[bytes, bytes]] = []
+        self.changelog: list[tuple[bytes, bytes | None]] = []
         self.counts: Counter[str] = Counter()
         self.now_s = 0.0
         self.store = MemoryStore()
-        self.walks: list[Walk] = []
         self.open()
 
     def open(self) -> None:
@@ -118,7 +116,7 @@ class SimulatedPartition:
             Context(0, 1, RECORDS.topic), self.tables, self.book, self.sink, emit_every_s=self.emit_every_s
         )
         self.pipeline.wait_for(self.tables.held_ids(), self.now_s - self.emit_every_s)
-        self.pipeline.walks.update(dict.fromkeys(self.walks))
+        self.pipeline.walks.restore(self.tables.walks())
         self.pipeline.expect(key.decode() for key, _ in self.intervals[self.intervals_to :])
         self._ahead = (self.records_to, self.intervals_to)
 
@@ -153,7 +151,6 @@ class SimulatedPartition:
             self.changelog.append((key, value))
             self.store.write(interval_entries(key, value))
         self.store.write(priced_entry(interval_id.encode(), value) for interval_id, value in changes.priced.items())
-        self.walks = list(self.pipeline.walks)
         self.records_to, self.intervals_to = self._ahead
         self.counts.update(self.pipeline.metrics)
         self.pipeline.metrics.clear()

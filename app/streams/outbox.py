@@ -48,11 +48,11 @@ class Outbox:
         self,
         target: _Target,
         key: bytes | None,
-        value: bytes,
+        value: bytes | None,
         timestamp_ms: int | None = None,
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
-        """Add a message for a topic and partition."""
+        """Add a message for a topic and partition; None deletes."""
         builder = self._builders.get(target)
         headers = list(headers)
         timestamp = self.now_ms if timestamp_ms is None else timestamp_ms

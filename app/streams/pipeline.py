@@ -5,7 +5,7 @@ can contain stops it: a record whose handling raises is tried once more by itsel
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
@@ -20,10 +20,10 @@ from app.domain.timeline import BEGINNING_US, END_US
 from app.streams.bucket import Bucketer
 from app.streams.cost import Pricer
 from app.streams.faults import StoreError
-from app.streams.ledger import Walk
 from app.streams.sources import Log, Origin, SourceMessage, origin_of
 from app.streams.tables import Tables
 from app.streams.validate import Meter, Place, instants, meter_id_of, reading_of
+from app.streams.walks import Walks
 from app.wire.record import batch_slices, decode_batch, decode_record, read_message
 from app.wire.rejected import Position, encode_rejected
 
@@ -73,6 +73,9 @@ _LONGEST_US: Final = (31 * 24 + 1) * US_PER_HOUR
 
 _LONGEST_ON_GRID_US: Final = US_PER_HOUR
 """The longest interval but for whole months: intervals are stepped in UTC."""
+
+_PAGE: Final = 1000
+"""How many interval ids are read at a time."""
 
 _HOMELESS_S: Final = 1.0
 """How often an interval whose location is unknown is looked at again, at most."""
@@ -280,16 +283,19 @@ class Pipeline:
         for interval_id in interval_ids:
             self._in_flight[interval_id] = self._in_flight.get(interval_id, 0) + 1
 
-    def interval_ids(self, location_id: str, start_us: int | None, end_us: int | None) -> list[str]:
-        """Return the ids of a location's intervals that may overlap [start_us, end_us); None: without that end."""
+    def interval_ids(self, location_id: str, start_us: int | None, end_us: int | None) -> Iterator[str]:
+        """Yield the ids of a location's intervals that may overlap [start_us, end_us), meter by meter in order of time.
+
+        None: without that end. Whoever takes them may let others work in between.
+        """
         before_us = END_US if end_us is None else end_us
-        found = []
         for prefix in self.tables.prefixes(location_id):
             meter = self.bucketer.meter(_meter_of(prefix))
             longest_us = _LONGEST_US if meter is None or meter.has_months else _LONGEST_ON_GRID_US
             after_us = BEGINNING_US if start_us is None else start_us - longest_us + 1
-            found += self.tables.interval_ids_of_meter(prefix, after_us, before_us)
-        return found
+            while found := self.tables.interval_ids_of_meter(prefix, after_us, before_us, _PAGE):
+                yield from found
+                after_us = _start_us(found[-1]) + 1
 
     def reprice(self, interval_id: str) -> None:
         """Price a stored interval again, with the documents that are in force now.
@@ -303,22 +309,20 @@ class Pipeline:
         self._price(meter.text.encode(interval))
 
     @property
-    def walks(self) -> dict[Walk, None]:
-        """Return the stretches in which intervals may have come into other tiers, in the order in which they were found."""
+    def walks(self) -> Walks:
+        """Return the stretches in which intervals may have come into other tiers."""
         return self._pricer.ledger.walks
 
     def walk(self, limit: int) -> None:
         """Price again what may have come into another tier, about `limit` intervals of it."""
         walks = self.walks
         while walks and limit > 0:
-            walk = next(iter(walks))
-            del walks[walk]
-            interval_ids = self.tables.interval_ids_of_meter(*walk)
+            walk = walks.pop()
+            interval_ids = self.tables.interval_ids_of_meter(*walk, limit + 1)
+            if len(interval_ids) > limit:
+                walks.add(walk.prefix, _start_us(interval_ids[limit]), walk.end_us)
             for interval_id in interval_ids[:limit]:
                 self.reprice(interval_id)
-            if len(interval_ids) > limit:
-                next_us = instants[interval_ids[limit].rpartition("|")[2]]
-                walks[walk._replace(start_us=next_us)] = None
             limit -= len(interval_ids) + 1
 
     # The end of a transaction
@@ -364,6 +368,8 @@ class Pipeline:
                 self._publish(interval_id, interval, meter)
             else:
                 held.setdefault(interval_id, now_s)
+        for prefix, walks in self.walks.take_changes():
+            self.tables.put_walks(prefix, walks)
 
     def _publish(self, interval_id: str, interval: Interval, meter: Meter) -> None:
         """Publish an interval's state, and note that it has been."""
@@ -377,6 +383,10 @@ def _meter_of(interval_id: str) -> MeterId:
     """Return the meter of an interval, by its id or the beginning of it."""
     location_id, device_id, flow, direction, _ = interval_id.split("|")
     return MeterId(location_id, device_id, flow, direction)  # type: ignore[arg-type]
+
+
+def _start_us(interval_id: str) -> int:
+    return instants[interval_id[interval_id.rindex("|") + 1 :]]
 
 
 def _internal(error: BaseException) -> Rejected:

@@ -23,7 +23,6 @@ from faust.types import TP
 from app.domain.reference import Affected, ReferenceBook
 from app.streams.chunks import Gate
 from app.streams.config import StreamConfig
-from app.streams.ledger import Walk
 from app.streams.outbox import Outbox
 from app.streams.pipeline import Context, Pipeline, Stage
 from app.streams.sources import Log
@@ -143,7 +142,7 @@ class Shard:
         held = self._tables.held_ids()
         self.pipeline.wait_for(held, time.monotonic() - settings.emit_every_s)
         self.pipeline.expect(self.in_flight.elements())
-        self.pipeline.walks.update(dict.fromkeys(Walk(*walk) for walk in self.meta.walks))
+        self.pipeline.walks.restore(self._tables.walks())
         self._task = asyncio.create_task(self._run(), name=f"shard-{self.partition}")
 
     async def close(self) -> None:
@@ -299,7 +298,6 @@ class Shard:
         changes = self._tables.changes
         metrics = self.pipeline.metrics
         self._note_metrics(metrics)
-        self.meta.walks = [(walk.prefix, walk.start_us, walk.end_us) for walk in self.pipeline.walks]
         changelog = (names.intervals_changelog, self.partition)
         logged = list(changelog_entries(changes))
         for key, value in logged:
@@ -327,7 +325,7 @@ class Shard:
         metrics.clear()
 
 
-def _store_entries(logged: list[tuple[bytes, bytes]], changes: Changes, meta: bytes) -> Iterator[Entry]:
+def _store_entries(logged: list[Entry], changes: Changes, meta: bytes) -> Iterator[Entry]:
     """Yield what a committed transaction means for the store."""
     for key, value in logged:
         yield from interval_entries(key, value)

@@ -21,7 +21,9 @@ INTERVAL_MARK: Final = b"i"
 PRICED_MARK: Final = b"p"
 GRID_MARK: Final = b"g"
 HELD_MARK: Final = b"h"
-"""First bytes of the store's keys: intervals, priced records, a meter's grid, intervals that wait to be published."""
+WALK_MARK: Final = b"w"
+"""First bytes of the store's keys: intervals, priced records, a meter's grid, intervals that wait to be published, and a
+meter's walks."""
 
 META_KEY: Final = b"#meta"
 """Key of what a partition remembers beside its tables, in the store and in the changelog of intervals."""
@@ -53,14 +55,12 @@ class Meta(msgspec.Struct):
     """What a partition remembers beside its tables.
 
     `lineage` was drawn when the partition was first owned: a store with another one belongs to topics that were deleted and
-    created again. `metrics` are totals since then; `reference` tells to which reference documents the prices correspond, and
-    `walks` which stretches of which meters may have come into other tiers since they were priced.
+    created again. `metrics` are totals since then; `reference` tells to which reference documents the prices correspond.
     """
 
     lineage: str
     metrics: dict[str, int] = {}
     reference: dict[str, dict[str, int]] = {}
-    walks: list[tuple[str, int, int]] = []
 
 
 decode_meta: Final = msgspec.json.Decoder(Meta).decode
@@ -69,7 +69,7 @@ decode_meta: Final = msgspec.json.Decoder(Meta).decode
 class Changes:
     """What one transaction changed in the two tables; `ids_of_meter` and `priced_of_meter` are in order."""
 
-    __slots__ = ("grids", "ids_of_meter", "intervals", "priced", "priced_of_meter")
+    __slots__ = ("grids", "ids_of_meter", "intervals", "priced", "priced_of_meter", "walks")
 
     def __init__(self) -> None:
         """Begin with nothing."""
@@ -78,10 +78,7 @@ class Changes:
         self.priced: dict[str, bytes] = {}
         self.priced_of_meter: dict[str, list[str]] = {}
         self.grids: dict[str, str] = {}
-
-    def __bool__(self) -> bool:
-        """Tell whether anything changed."""
-        return bool(self.intervals or self.priced or self.grids)
+        self.walks: dict[str, bytes | None] = {}
 
 
 class Tables:
@@ -194,13 +191,13 @@ class Tables:
             at = INTERVAL_MARK + prefix.encode() + _AFTER
         return sorted(found)
 
-    def interval_ids_of_meter(self, prefix: str, start_us: int, end_us: int) -> list[str]:
-        """Return the ids of a meter's intervals that start in [start_us, end_us), in order."""
+    def interval_ids_of_meter(self, prefix: str, start_us: int, end_us: int, limit: int) -> list[str]:
+        """Return the ids of the first of a meter's intervals that start in [start_us, end_us), in order."""
         first, last = _bound(prefix, start_us), _bound(prefix, end_us)
         stored = self._store.items(INTERVAL_MARK + first.encode(), INTERVAL_MARK + last.encode())
-        found = [key[1:].decode() for key, _ in stored]
+        found = [key[1:].decode() for key, _ in islice(stored, limit)]
         changed = _between(self.changes.ids_of_meter.get(prefix, []), first, last)
-        return sorted({*found, *changed}) if changed else found
+        return sorted({*found, *changed})[:limit] if changed else found
 
     def scan_intervals(self, prefix: str, start_us: int, end_us: int) -> list[Interval]:
         """Return a meter's intervals that start in [start_us, end_us), in order."""
@@ -231,6 +228,14 @@ class Tables:
     def put_grid(self, prefix: str, grid: str) -> None:
         """Remember the grid of a meter."""
         self.changes.grids[prefix] = grid
+
+    def put_walks(self, prefix: str, value: bytes | None) -> None:
+        """Replace what is left of a meter's walks; None: nothing."""
+        self.changes.walks[prefix] = value
+
+    def walks(self) -> list[tuple[str, bytes]]:
+        """Return what was left of each meter's walks when the last transaction was committed."""
+        return [(key[1:].decode(), value) for key, value in self._store.items(WALK_MARK, WALK_MARK + _AFTER)]
 
     def held_ids(self) -> list[str]:
         """Return the ids of the stored intervals whose last change has not been published."""
@@ -335,15 +340,18 @@ class _PricedView:
         self.last_before = tables.last_priced_before
 
 
-def changelog_entries(changes: Changes) -> Iterator[tuple[bytes, bytes]]:
+Entry = tuple[bytes, bytes | None]
+"""A key and its value; None deletes."""
+
+
+def changelog_entries(changes: Changes) -> Iterator[Entry]:
     """Yield what a transaction puts into the changelog of the table `intervals`; that of `priced` is its own topic."""
     for interval_id, (interval, _) in changes.intervals.items():
         yield INTERVAL_MARK + interval_id.encode(), encode_state(interval)
     for prefix, grid in changes.grids.items():
         yield GRID_MARK + prefix.encode(), grid.encode()
-
-
-Entry = tuple[bytes, bytes | None]
+    for prefix, walks in changes.walks.items():
+        yield WALK_MARK + prefix.encode(), walks
 
 
 def interval_entries(key: bytes, value: bytes | None) -> Iterator[Entry]:

@@ -67,6 +67,17 @@ class PricedCounts(NamedTuple):
     counted: list[Counted]
 
 
+NOTHING_SAID: Final = PricedCounts(None, -1, [])
+"""What a record that does not exist counts."""
+
+_COVERS_NOTHING: Final = b',"covered_seconds":0,'
+
+
+def is_empty(value: bytes) -> bool:
+    """Tell whether a published record is of an interval in which no time is covered: it has lost its records."""
+    return _COVERS_NOTHING in value
+
+
 class _ComponentMessage(msgspec.Struct, gc=False):
     charge_id: str
     band: str | None

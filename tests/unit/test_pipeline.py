@@ -369,7 +369,7 @@ def test_a_month_is_concerned_by_a_change_in_its_last_hour() -> None:
     october = ("2025-09-30T23:00:00Z", "2025-11-01T00:00:00Z")
     partition = finished(record(*october, 300))
     last_half_hour_us = parse_instant_us("2025-10-31T23:30:00Z")
-    assert len(partition.pipeline.interval_ids("loc_1", last_half_hour_us, None)) == 1
+    assert len(list(partition.pipeline.interval_ids("loc_1", last_half_hour_us, None))) == 1
 
 
 def test_the_intervals_of_a_locations_devices_are_its_own() -> None:
