@@ -1,8 +1,8 @@
-"""Charges that no interval carries: fixed, demand and minimum charges, by the local days of the tariff that asks for them.
+"""Charges that no interval carries: fixed, demand and minimum charges, by the dates of a bill.
 
-A day belongs to the tariff that holds at its first instant: the link of the location, and of the tariff's versions the
-highest that is valid. A month's charge is due for the part of its days. What such charges ask for is a cost in every
-direction: only energy is credited.
+A date belongs to the tariff that holds at its first instant by the clock of the tariff's zone: the link of the location,
+and of the tariff's versions the highest that is valid. A month's charge is due for the part of its days. What such
+charges ask for is a cost in every direction: only energy is credited.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -75,35 +75,33 @@ def share_of(per: Per, tariff: Tariff, month: str, days: int) -> Fraction:
 
 
 def tariff_days(
-    location: Location, tariffs: Mapping[str, Sequence[Tariff]], start_us: int, end_us: int
+    location: Location, tariffs: Mapping[str, Sequence[Tariff]], first: date, end: date
 ) -> list[TariffDays]:
-    """Return the days within [start_us, end_us) of every tariff that a location is linked to, by direction."""
+    """Return the dates from `first` until `end` begins of every tariff that a location is linked to, by direction."""
     found: dict[TariffKey, TariffDays] = {}
     for direction in DIRECTIONS:
         links = [link for link in location.links if link.direction == direction]
         for link in sorted(links, key=lambda link: _from(link.valid_from_us)):
             versions = [one for one in tariffs.get(link.tariff_id, ()) if one.direction == direction]
             for tariff in sorted(versions, key=lambda tariff: tariff.version):
-                days = list(_days(link, tariff, versions, (start_us, end_us)))
+                days = list(_days(link, tariff, versions, range(day_of_date(first), day_of_date(end))))
                 if days:
                     known = found.setdefault((tariff.tariff_id, tariff.version), TariffDays(tariff, []))
                     known.days.extend(days)
     return list(found.values())
 
 
-def _days(link: TariffLink, tariff: Tariff, versions: Sequence[Tariff], bill: tuple[int, int]) -> Iterator[int]:
-    """Yield the days of a tariff's zone that begin in the bill, under the link, and while this version holds."""
+def _days(link: TariffLink, tariff: Tariff, versions: Sequence[Tariff], dates: Iterable[int]) -> Iterator[int]:
+    """Yield the dates at whose beginning, in the tariff's zone, the link holds and this version is the highest valid."""
     calendar = calendar_for(tariff.timezone)
-    start_us = max(bill[0], _from(link.valid_from_us), _from(tariff.valid_from_us))
-    end_us = min(bill[1], _to(link.valid_to_us), _to(tariff.valid_to_us))
-    if start_us >= end_us:
-        return
-    day = calendar.day_number(start_us)
-    while (at_us := calendar.day_start_us(date_of_day(day))) < end_us:
-        held = max((one.version for one in versions if _valid(one, at_us)), default=None)
-        if at_us >= start_us and held == tariff.version and _exists(calendar, day):
-            yield day
-        day += 1
+    start_us = max(_from(link.valid_from_us), _from(tariff.valid_from_us))
+    end_us = min(_to(link.valid_to_us), _to(tariff.valid_to_us))
+    for day in dates:
+        at_us = calendar.day_start_us(date_of_day(day))
+        if start_us <= at_us < end_us and _exists(calendar, day):
+            held = max(one.version for one in versions if _valid(one, at_us))
+            if held == tariff.version:
+                yield day
 
 
 def _valid(tariff: Tariff, at_us: int) -> bool:
@@ -195,7 +193,7 @@ def _demand_key(found: TariffDays, charge: DemandCharge, of: tuple[DemandBand, I
 
 
 def post_minimum(ledger: Ledger, found: TariffDays, energy: Mapping[str, Fraction]) -> None:
-    """Post what each month lacks to a tariff's minimum charges.
+    """Post what each month lacks to a tariff's minimum charges; a later one counts what an earlier one asked for.
 
     `energy` is what the tariff's energy charges come to by month; what its fixed and demand charges do is in the
     ledger. All amounts are in the terms of the tariff's document.
@@ -218,6 +216,7 @@ def post_minimum(ledger: Ledger, found: TariffDays, energy: Mapping[str, Fractio
             key = LineKey(
                 "minimum", tariff.direction, None, *found.key, charge.charge_id, rate=charge.amount, month=month
             )
+            others[month] = others.get(month, Fraction(0)) + lacking
             entry = ledger.setdefault(key, Entry(charge.per))
             for day in days:
                 entry.post(day, share / len(days), lacking / len(days))

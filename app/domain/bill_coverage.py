@@ -1,11 +1,12 @@
 """Completeness: what a bill should have had and has not, named as ranges of time."""
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, NamedTuple
 
 from app.domain.bill_records import PricedInterval, ProblemKind, Unbilled
 from app.domain.calendar import IntervalGrid
-from app.domain.records import MeterId
+from app.domain.records import EnergyFlow, MeterId
+from app.domain.tariffs import Direction
 
 
 class Problem(NamedTuple):
@@ -29,6 +30,33 @@ class Sorted(NamedTuple):
     billed: list[PricedInterval]
     unpriced: list[PricedInterval]
     problems: list[Problem]
+
+
+_FLOW_OF: Final[dict[Direction, EnergyFlow]] = {"IMPORT": "INBOUND", "LOCAL": "INBOUND", "EXPORT": "OUTBOUND"}
+
+
+def expected(
+    asked: MeterId, heard: Collection[MeterId], before: Collection[MeterId], linked: Collection[Direction]
+) -> list[MeterId]:
+    """Return the meters that must be on a bill, whether or not anything was heard of them. Silence is not zero.
+
+    `asked` is the import meter of the location, or of the device that is billed by itself; `heard` are the meters with
+    readings in the bill, `before` those with earlier ones, `linked` the directions in which the location is on a tariff.
+    A device that was asked for is there; so are the location's own meters that were heard before, while a tariff is.
+    Other devices come and go.
+    """
+    if asked.device_id:
+        known = [meter for meter in (*heard, *before) if meter.device_id == asked.device_id]
+        return known or [asked]
+    found = [meter for meter in before if not meter.device_id and meter.tariff_direction in linked]
+    directions = {meter.tariff_direction for meter in (*heard, *found)}
+    if not directions and "IMPORT" not in linked:
+        found += [asked._replace(tariff_direction=one, energy_flow_direction=_FLOW_OF[one]) for one in linked] or [
+            asked
+        ]
+    elif "IMPORT" in linked and "IMPORT" not in directions:
+        found.append(asked)
+    return found
 
 
 def sort_out(

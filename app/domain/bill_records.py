@@ -24,6 +24,7 @@ NotBilled = Literal["own_meter", "other_device"]
 ProblemKind = Literal["missing", "incomplete", "unpriced", "unbilled"]
 Unbilled = Literal["straddles", "overlaps", "tariff_unknown", "tariff_changed"]
 
+_NO_SUCH: Final = Decimal("NaN")
 _WIDE: Final = Context(prec=300)
 _UWH_PER_KWH: Final = Decimal(10**9)
 
@@ -97,15 +98,12 @@ def by_key(tariffs: Mapping[str, Sequence[Tariff]]) -> dict[TariffKey, Tariff]:
 class Inspector:
     """Finds what is wrong with the prices of intervals: whether the tariffs at hand are those that priced them."""
 
-    __slots__ = ("_charges", "_factors", "_tariffs")
+    __slots__ = ("_factors", "_rates", "_tariffs")
 
     def __init__(self, tariffs: Mapping[TariffKey, Tariff]) -> None:
         """Take all versions that are known."""
         self._tariffs = tariffs
-        self._charges: Final = {
-            key: frozenset(charge.charge_id for charge in tariff.charges if isinstance(charge, EnergyCharge))
-            for key, tariff in tariffs.items()
-        }
+        self._rates: Final = {key: _rates_of(tariff) for key, tariff in tariffs.items()}
         self._factors: dict[tuple[TariffKey, str], Decimal] = {}
 
     def problem(self, interval: PricedInterval, start_us: int, end_us: int) -> Unbilled | None:
@@ -122,7 +120,8 @@ class Inspector:
             tariff = self._tariffs.get(component.tariff)
             if tariff is None:
                 return "tariff_unknown"
-            if tariff.direction != meter.tariff_direction or component.charge_id not in self._charges[component.tariff]:
+            stated = self._rates[component.tariff].get((component.charge_id, component.band, component.tier), _NO_SUCH)
+            if tariff.direction != meter.tariff_direction or (stated is not None and stated != component.rate):
                 return "tariff_changed"
             amount = _WIDE.multiply(Decimal(sign * component.energy_uwh), component.rate)
             expected = _WIDE.multiply(amount, self._factor(component.tariff, tariff, component.charge_id))
@@ -140,6 +139,20 @@ class Inspector:
                     factor = _WIDE.add(factor, tax.rate) if tax.falls_on(charge_id) else factor
             self._factors[key, charge_id] = factor
         return factor
+
+
+def _rates_of(tariff: Tariff) -> dict[tuple[str, str | None, int | None], Decimal | None]:
+    """Return what a document asks for by charge, band and tier; None: what the series says, which is not in it."""
+    found: dict[tuple[str, str | None, int | None], Decimal | None] = {}
+    for charge in tariff.charges:
+        if not isinstance(charge, EnergyCharge):
+            continue
+        if charge.series is not None:
+            found[charge.charge_id, None, None] = None
+        for band in charge.bands:
+            for number, tier in enumerate(band.tiers, start=1):
+                found[charge.charge_id, band.name, number] = tier.rate
+    return found
 
 
 def _cut(component: PricedComponent, start_us: int, end_us: int) -> bool:

@@ -24,7 +24,7 @@ from app.domain.bill_charges import (
     post_minimum,
     tariff_days,
 )
-from app.domain.bill_coverage import Problem, Sorted, sort_out
+from app.domain.bill_coverage import Problem, Sorted, expected, sort_out
 from app.domain.bill_lines import (
     KINDS,
     ChargeKind,
@@ -52,7 +52,7 @@ from app.domain.bill_records import (
     meter_order,
 )
 from app.domain.calendar import LocalCalendar, calendar_for, date_of_day, day_of_date, grid_for
-from app.domain.locations import Location, TariffLink
+from app.domain.locations import Location, links_within
 from app.domain.records import MeterId
 from app.domain.tariffs import Direction, EnergyCharge, Tariff
 
@@ -127,7 +127,8 @@ def make_bill(
 ) -> Bill:
     """Return the bill of a location from the first of two local dates until the second begins.
 
-    `intervals` are its priced records, one for each interval, in any order; those outside the period do not matter.
+    `intervals` are its priced records, one for each interval, in any order; those before the period tell which meters
+    there are, those after it do not matter.
     `tariffs` holds all versions of each tariff, by its id. With `device_id` only that device's energy is billed, and
     none of the charges that the location as a whole has to pay.
 
@@ -145,7 +146,7 @@ def make_bill(
     ledger, energies = _post_energy(found, by_key(tariffs), calendar, bill)
     notes = []
     if device_id is None:
-        notes = _post_charges(ledger, tariff_days(location, tariffs, *bill), found)
+        notes = _post_charges(ledger, tariff_days(location, tariffs, first, end), found)
         notes += _unknown_tariffs(location, tariffs, bill)
     known = by_key(tariffs)
     ledger = {key: ledger[key] for key in _in_order(ledger, known)}
@@ -183,13 +184,19 @@ def _sorted_out(
     """Choose the meters, and sort out the intervals of those that are billed."""
     start_us, end_us, device_id = bill
     by_meter: dict[MeterId, list[PricedInterval]] = {}
+    before = set()
     for interval in intervals:
-        if not interval.empty and interval.start_us < end_us and interval.end_us > start_us:
+        if interval.empty or interval.start_us >= end_us:
+            continue
+        if interval.end_us <= start_us:
+            before.add(interval.meter)
+        else:
             by_meter.setdefault(interval.meter, []).append(interval)
-    heard = {meter.tariff_direction for meter in by_meter if device_id in {None, meter.device_id}}
-    if not heard or (device_id is None and "IMPORT" not in heard and _imports(location, start_us, end_us)):
-        # Silence is not zero: a meter that must be there, and of which nothing was ever heard, is missed all the same.
-        by_meter[MeterId(location.location_id, device_id or "", "INBOUND", "IMPORT")] = []
+    linked = dict.fromkeys(link.direction for link in links_within(location, start_us, end_us))
+    for meter in expected(
+        MeterId(location.location_id, device_id or "", "INBOUND", "IMPORT"), by_meter, before, linked
+    ):
+        by_meter.setdefault(meter, [])
     choice = choose_meters(by_meter, device_id)
     inspector = Inspector(tariffs)
     grid = grid_for(location.timezone, location.interval_minutes)
@@ -198,18 +205,6 @@ def _sorted_out(
         inspected = ((one, inspector.problem(one, start_us, end_us)) for one in by_meter[meter])
         found[meter] = sort_out(meter, inspected, grid, (start_us, end_us))
     return choice, found
-
-
-def _imports(location: Location, start_us: int, end_us: int) -> bool:
-    """Tell whether a location is on a tariff for import at any time of a bill."""
-    return any(link.direction == "IMPORT" for link in _links(location, start_us, end_us))
-
-
-def _links(location: Location, start_us: int, end_us: int) -> Iterator[TariffLink]:
-    for link in location.links:
-        begun = link.valid_from_us is None or link.valid_from_us < end_us
-        if begun and (link.valid_to_us is None or link.valid_to_us > start_us):
-            yield link
 
 
 def _post_energy(
@@ -308,9 +303,11 @@ def _unknown_tariffs(
     location: Location, tariffs: Mapping[str, Sequence[Tariff]], bill: tuple[int, int]
 ) -> Iterator[str]:
     """Name the links of which no tariff is known: what they ask for besides energy is not on the bill."""
-    for link in _links(location, *bill):
-        if not tariffs.get(link.tariff_id):
-            yield f"tariff {link.tariff_id}, linked for {link.direction}, is not known: its charges are not on this bill"
+    for link in links_within(location, *bill):
+        directions = {tariff.direction for tariff in tariffs.get(link.tariff_id, ())}
+        if link.direction not in directions:
+            what = f"is for {' and '.join(sorted(directions))}" if directions else "is not known"
+            yield f"tariff {link.tariff_id}, linked for {link.direction}, {what}: its charges are not on this bill"
 
 
 def _in_order(ledger: Ledger, tariffs: Mapping[TariffKey, Tariff]) -> list[LineKey]:

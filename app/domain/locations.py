@@ -1,6 +1,6 @@
 """What is known of a location: its zone, its interval length, and which tariffs it is on from when to when."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from app.domain.instants import format_instant
@@ -30,6 +30,13 @@ class Location:
     max_power_uw: int | None = None
     links: tuple[TariffLink, ...] = ()
     carbon_series_id: str | None = None
+
+
+def links_within(location: Location, start_us: int, end_us: int) -> Iterator[TariffLink]:
+    """Yield the links that hold at any time of [start_us, end_us)."""
+    for link in location.links:
+        if _before(link.valid_from_us, end_us) and _before(start_us, link.valid_to_us):
+            yield link
 
 
 def overlapping_links(links: Sequence[TariffLink]) -> list[tuple[int, str]]:
