@@ -101,12 +101,18 @@ class PricedReader:
         return versions
 
     async def priced(self, location_id: str, start_us: int, end_us: int) -> list[PricedInterval]:
-        """Return the newest priced record of each of a location's intervals that touch [start_us, end_us)."""
+        """Return the newest priced record of each of a location's intervals that touch [start_us, end_us).
+
+        Of each meter that was heard before there is one record more.
+        """
         newest = NewestPriced(location_id, start_us, end_us)
         topic = self._names.priced
         partitions = await self._partitions(topic)
         own = TopicPartition(topic, partition_for(location_id, len(partitions)))
+        begins_with = f"{location_id}|".encode()
         async for record in self._to_end(topic, [own]):
+            if not (record.key or b"").startswith(begins_with):
+                continue  # another location's: a partition may hold very many
             if record.value is None:
                 newest.forget((record.key or b"").decode(errors="replace"))
                 continue

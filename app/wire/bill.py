@@ -34,6 +34,7 @@ class _Head(msgspec.Struct, gc=False):
     sequence: int
     start_time: str
     end_time: str
+    covered_seconds: float = 0
 
 
 class _Component(msgspec.Struct, gc=False):
@@ -73,7 +74,8 @@ _decode_priced: Final = msgspec.json.Decoder(_Priced).decode
 class NewestPriced:
     """Keeps the newest record of each interval of one location: the one with the highest sequence.
 
-    Of two with one sequence the later one is kept. What lies outside [start_us, end_us) is let go at once.
+    Of two with one sequence the later one is kept. What lies outside [start_us, end_us) is let go at once, but for one
+    record of each meter that was heard before: it tells a bill that there is such a meter.
     """
 
     def __init__(self, location_id: str, start_us: int, end_us: int) -> None:
@@ -82,6 +84,8 @@ class NewestPriced:
         self._start_us = start_us
         self._end_us = end_us
         self._newest: dict[str, tuple[int, bytes]] = {}
+        self._before: dict[str, bytes] = {}
+        self._parse_us = _Instants().__getitem__
 
     def take(self, value: bytes) -> None:
         """Look at a record, of any location.
@@ -94,12 +98,13 @@ class NewestPriced:
             head = _decode_head(value)
             if head.location_id != self._location_id:
                 return
-            outside = (
-                parse_instant_us(head.start_time) >= self._end_us or parse_instant_us(head.end_time) <= self._start_us
-            )
+            start_us, end_us = self._parse_us(head.start_time), self._parse_us(head.end_time)
         except (msgspec.MsgspecError, InstantError, ValueError) as error:
             raise PricedRecordError(str(error)) from None
-        if not outside and head.sequence >= self._newest.get(head.interval_id, (0, b""))[0]:
+        if end_us <= self._start_us:
+            if head.covered_seconds:
+                self._before[head.interval_id.rpartition("|")[0]] = value
+        elif start_us < self._end_us and head.sequence >= self._newest.get(head.interval_id, (0, b""))[0]:
             self._newest[head.interval_id] = (head.sequence, value)
 
     def forget(self, interval_id: str) -> None:
@@ -113,8 +118,8 @@ class NewestPriced:
             PricedRecordError: one of them is no priced record.
 
         """
-        parse_us = _Instants().__getitem__
-        return [read_priced(value, parse_us) for _, value in self._newest.values()]
+        kept = (*self._before.values(), *(value for _, value in self._newest.values()))
+        return [read_priced(value, self._parse_us) for value in kept]
 
 
 class _Instants(dict[str, int]):
