@@ -6,14 +6,19 @@ expected.json    the whole bill; without `days` where there are many
 """
 
 import json
+from datetime import date
 from decimal import Decimal
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from app.domain.bill_records import PricedInterval
+from app.domain.bills import Bill, make_bill
 from app.wire.bill import to_document
-from tests.golden_bills.making import Json, bill_of
+from app.wire.location import parse_location
+from tests.golden_bills.making import Json, parsed, priced
 
 HERE = Path(__file__).parent
 
@@ -44,13 +49,21 @@ def file(story: str, name: str) -> list[Json]:
 
 
 @cache
-def made(story: str) -> Json:
-    """Make the bill of a story, as its JSON object."""
+def told(story: str) -> tuple[Bill, list[PricedInterval]]:
+    """Make the bill of a story; return it, and the priced intervals of its location."""
     records = [json.loads(line) for line in (HERE / story / "records.jsonl").read_bytes().splitlines()]
     asked = json.loads((HERE / story / "bill.json").read_bytes())
     (place,) = [each for each in file(story, "locations.json") if each["location_id"] == asked["location_id"]]
-    period = asked["from"], asked["to"]
-    return to_document(bill_of(records, place, file(story, "tariffs.json"), period, series=file(story, "series.json")))
+    period = date.fromisoformat(asked["from"]), date.fromisoformat(asked["to"])
+    tariffs = file(story, "tariffs.json")
+    intervals = priced(records, [place], tariffs, file(story, "series.json"), place["location_id"])
+    return make_bill(parse_location(place), parsed(tariffs), intervals, period), intervals
+
+
+@cache
+def made(story: str) -> Json:
+    """Make the bill of a story, as its JSON object."""
+    return to_document(told(story)[0])
 
 
 @stories
@@ -76,6 +89,19 @@ def test_whoever_adds_up_a_bill_gets_its_totals(story: str) -> None:
         lines = [line for line in bill["lines"] if line["currency"] == total["currency"]]
         for name in ("net", "tax", "total", "unrounded"):
             assert sum(Decimal(line[name]) for line in lines) == Decimal(total[name])
+
+
+@stories
+def test_energy_lines_are_the_published_costs_to_the_last_digit(story: str) -> None:
+    bill, intervals = told(story)
+    billed = {one.meter for one in bill.meters if one.not_billed is None}
+    published = sum(
+        Fraction(component.cost)
+        for one in intervals
+        if one.meter in billed and bill.start_us <= one.start_us and one.end_us <= bill.end_us
+        for component in one.components
+    )
+    assert sum(line.unrounded for line in bill.lines if line.key.kind == "energy") == published
 
 
 @stories
