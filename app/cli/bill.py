@@ -25,6 +25,8 @@ from app.wire.bill import NewestPriced, PricedRecordError, to_document
 
 _FAILURES_SHOWN: Final = 20
 _PLOTS: Final = (".png", ".svg", ".pdf")
+_EARLIEST: Final = date(1970, 1, 2)
+_LATEST: Final = date(2200, 1, 1)
 _FILES: Final = click.Path(dir_okay=False, path_type=Path)
 
 Period = tuple[date, date]
@@ -55,11 +57,16 @@ class Made(NamedTuple):
 
 
 def _date(_ctx: click.Context, _option: click.Parameter, text: str) -> date:
-    """Read a date."""
+    """Read a date; of the years in which there are readings."""
     try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise click.BadParameter(f"{error} (expected a date such as 2025-03-01)") from None
+        found = date.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.isoformat() != text:
+        raise click.BadParameter(f"{text!r} is not a date (expected one such as 2025-03-01)")
+    if not _EARLIEST <= found <= _LATEST:
+        raise click.BadParameter(f"{text} is out of range (expected {_EARLIEST} to {_LATEST})")
+    return found
 
 
 def _plot_file(_ctx: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
@@ -265,13 +272,7 @@ async def _from_kafka(asked: Asked) -> Made:
 
 
 def _show(made: Made, plot: Path | None, *, as_json: bool, days: bool) -> None:
-    """Print a bill, draw it, and say on stderr what could not be used."""
-    if as_json:
-        click.echo(json.dumps(to_document(made.bill), ensure_ascii=False, indent=2))
-    else:
-        from app.cli.bill_table import print_bill  # noqa: PLC0415 - loads rich
-
-        print_bill(made.bill, days=days)
+    """Draw a bill and print it, and say on stderr what could not be used."""
     if plot is not None:
         from app.cli.bill_plot import draw  # noqa: PLC0415 - loads matplotlib
 
@@ -279,6 +280,12 @@ def _show(made: Made, plot: Path | None, *, as_json: bool, days: bool) -> None:
             draw(made.bill, plot)
         except OSError as error:
             raise InputError(f"{plot}: cannot be written: {error.strerror}") from None
+    if as_json:
+        click.echo(json.dumps(to_document(made.bill), ensure_ascii=False, indent=2))
+    else:
+        from app.cli.bill_table import print_bill  # noqa: PLC0415 - loads rich
+
+        print_bill(made.bill, days=days)
     for warning in made.warnings[:_FAILURES_SHOWN]:
         click.echo(f"Warning: {warning}", err=True)
     if len(made.warnings) > _FAILURES_SHOWN:

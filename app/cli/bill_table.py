@@ -171,7 +171,7 @@ def rounded(amount: Fraction, decimals: int) -> Decimal:
     """Return an exact amount with so many decimals, half even: to be looked at only."""
     with localcontext(prec=60):
         exact = Decimal(money_text(round_money(amount)))
-        return exact.quantize(Decimal(1).scaleb(-decimals), rounding=ROUND_HALF_EVEN)
+        return exact.quantize(Decimal(1).scaleb(-decimals), rounding=ROUND_HALF_EVEN) + 0  # never -0
 
 
 def _peaks(lines: Sequence[Line], timezone: str) -> Iterator[str]:
