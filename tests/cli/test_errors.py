@@ -45,7 +45,8 @@ def test_nobody_at_the_address_ends_with_3_in_bounded_time(records: Path) -> Non
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # taken, and nobody listens
         address = f"127.0.0.1:{unused.getsockname()[1]}"
-        commands = (["topics", "list"], ["send", str(records)], ["tail"], ["rejected", "list"])
+        bill = ["bill", "--location", "loc_1", "--from", "2025-03-01", "--to", "2025-04-01"]
+        commands = (["topics", "list"], ["send", str(records)], ["tail"], ["rejected", "list"], bill)
         running = [
             subprocess.Popen(
                 [sys.executable, "-m", "app.cli", *arguments],
