@@ -3,6 +3,7 @@
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -183,3 +184,44 @@ def test_a_link_to_a_tariff_that_is_not_known_or_of_another_direction_is_noted()
     wrong = bill([tariff(energy(), STANDING)], link(direction="EXPORT"))
     assert wrong.notes == ("tariff tou, linked for EXPORT, is for IMPORT: its charges are not on this bill",)
     assert wrong.lines == ()
+
+
+def test_bills_that_join_add_up_to_the_bill_of_the_whole_before_rounding() -> None:
+    seasonal = METERING | {"charge_id": "winter", "from": "10-01", "to": "03-31"}
+    night = {
+        "name": "night",
+        "when": [{"start": "22:00", "end": "06:30"}],
+        "tiers": [{"up_to_kwh": None, "rate": "0.1"}],
+    }
+    tiers = [{"up_to_kwh": "40", "rate": "0.30"}, {"up_to_kwh": None, "rate": "0.41"}]
+    charge = energy(bands=[night, {"name": "rest", "when": [], "tiers": tiers}])
+    vat = [{"name": "VAT", "rate": "0.07"}]
+    tariffs = [
+        tariff(charge, STANDING, METERING, seasonal, taxes=vat),
+        tariff(
+            charge, STANDING | {"amount": "0.77"}, METERING, version=2, valid_from="2025-04-02T09:17:00Z", taxes=vat
+        ),
+        tariff(energy("0.2"), METERING, tariff_id="new", taxes=vat, prices_include_tax=True),
+    ]
+    links = (link(valid_to="2025-04-05T15:40:00Z"), link("new", valid_from="2025-04-05T15:40:00Z"))
+    records = [
+        record(f"2025-{month}-{day:02d}T{hour:02d}:10:00Z", f"2025-{month}-{day:02d}T{hour + 7:02d}:50:00Z", 7.7)
+        for month, days in (("03", range(26, 32)), ("04", range(1, 10)))
+        for day in days
+        for hour in (1, 12)
+    ]
+    edges = [
+        "2025-03-25",
+        "2025-03-30",
+        "2025-03-31",
+        "2025-04-01",
+        "2025-04-02",
+        "2025-04-03",
+        "2025-04-06",
+        "2025-04-12",
+    ]
+    whole = bill(tariffs, *links, period=(edges[0], edges[-1]), records=records)
+    parts = [bill(tariffs, *links, period=pair, records=records) for pair in pairwise(edges)]
+    assert sum(part.totals[0].unrounded for part in parts) == whole.totals[0].unrounded
+    assert sum(part.meters[0].energy_uwh for part in parts) == whole.meters[0].energy_uwh
+    assert [total for part in parts for total in part.days] == list(whole.days)
