@@ -15,6 +15,7 @@ MONEY_DECIMALS: Final = 12
 MAX_INTEGER_DIGITS: Final = 15
 MAX_FRACTION_DIGITS: Final = 18
 
+_MAX_SHOWN: Final = 60
 _DECIMAL: Final = re.compile(
     rf"-?[0-9]{{1,{MAX_INTEGER_DIGITS}}}(?:\.[0-9]{{1,{MAX_FRACTION_DIGITS}}})?",
     re.ASCII,
@@ -32,8 +33,9 @@ def parse_decimal(text: str) -> Decimal:
 
     """
     if _DECIMAL.fullmatch(text) is None:
+        shown = f"{text!r}" if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]!r}…"
         message = (
-            f"{text!r} is not a decimal number (expected digits such as '0.2450', "
+            f"{shown} is not a decimal number (expected digits such as '0.2450', "
             f"at most {MAX_INTEGER_DIGITS} before and {MAX_FRACTION_DIGITS} after the point)"
         )
         raise ValueError(message)

@@ -8,6 +8,7 @@ fields that stand twice.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from datetime import date
 from decimal import Decimal
 from difflib import get_close_matches
@@ -21,6 +22,7 @@ from app.domain.instants import format_instant, parse_instant_us
 from app.domain.locations import Location
 from app.domain.money import parse_decimal
 from app.domain.tariffs import MINUTES_PER_DAY, SeriesDay, Tariff
+from app.wire.document_json import Place, decode
 
 DocumentKind = Literal["location", "tariff", "series"]
 
@@ -32,6 +34,11 @@ _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _MONTH_DAY: Final = re.compile(r"(\d{2})-(\d{2})", re.ASCII)
 _CLOCK: Final = re.compile(r"(\d{2}):(\d{2})", re.ASCII)
 _CURRENCY: Final = re.compile(r"[A-Z]{3}", re.ASCII)
+_FIELD_NAME: Final = re.compile(r"\w[\w-]{0,79}", re.ASCII)
+_CLOSE: Final = 0.7
+"""How alike two field names are of which one may be meant by the other."""
+
+_MAX_FOUND: Final = 10
 
 _Any = TypeVar("_Any")
 
@@ -78,7 +85,7 @@ def _text(value: object, expected: str) -> str:
 
 def _read_decimal(value: object) -> Decimal:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        raise ValueError(f"{value!r} is a JSON number; rates are decimal strings (expected such as '0.2450')")  # noqa: TRY004
+        raise ValueError(f"{shown(value)} is a JSON number; rates are decimal strings (expected such as '0.2450')")  # noqa: TRY004
     return parse_decimal(_text(value, "a decimal string such as '0.2450'"))
 
 
@@ -93,7 +100,7 @@ def _read_date(value: object) -> date:
             return date.fromisoformat(text)
     except ValueError:
         pass
-    raise ValueError(f"{text!r} is not a date (YYYY-MM-DD)")
+    raise ValueError(f"{shown(text)} is not a date (YYYY-MM-DD)")
 
 
 def _read_month_day(value: object) -> tuple[int, int]:
@@ -105,7 +112,7 @@ def _read_month_day(value: object) -> tuple[int, int]:
             return found.month, found.day
     except ValueError:
         pass
-    raise ValueError(f"{text!r} is not a day of the year (MM-DD)")
+    raise ValueError(f"{shown(text)} is not a day of the year (MM-DD)")
 
 
 def _read_clock(value: object) -> int:
@@ -115,7 +122,7 @@ def _read_clock(value: object) -> int:
         minute = int(match[1]) * 60 + int(match[2])
         if minute <= MINUTES_PER_DAY:
             return minute
-    raise ValueError(f"{text!r} is not a time (HH:MM, 00:00 to 24:00)")
+    raise ValueError(f"{shown(text)} is not a time (HH:MM, 00:00 to 24:00)")
 
 
 def _read_id(value: object) -> str:
@@ -149,7 +156,7 @@ def _read_timezone(value: object) -> str:
 
 def _check_integer(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{shown(value)} is not an integer")  # noqa: TRY004 - pydantic's protocol
+        raise ValueError(f"{shown(value)} is not an integer (expected a whole number, such as 1)")  # noqa: TRY004 - pydantic's protocol
     return value
 
 
@@ -195,7 +202,26 @@ def check(model: type[_Model], raw: bytes | str | Mapping[str, Any], field_names
     try:
         return model.model_validate(loaded)
     except ValidationError as error:
-        raise DocumentError(_sentences(error, field_names)) from None
+        problems = _sentences(error, field_names)
+        unknown = [item["loc"] for item in error.errors() if item["type"] == "extra_forbidden"]
+    if unknown:
+        # What fields say together is looked at only where each is in order: unknown ones must not hide that.
+        try:
+            model.model_validate(_without(loaded, unknown))
+        except ValidationError as error:
+            problems += [problem for problem in _sentences(error, field_names) if problem not in problems]
+    raise DocumentError(problems)
+
+
+def _without(document: Mapping[str, Any], places: Sequence[Place]) -> dict[str, Any]:
+    """Return a copy of a document without some of its fields."""
+    copied = deepcopy(dict(document))
+    for *outer, name in places:
+        found: Any = copied
+        for step in outer:
+            found = found[step]
+        found.pop(name, None)
+    return copied
 
 
 def field_names(*models: type[BaseModel]) -> tuple[str, ...]:
@@ -210,7 +236,10 @@ def load_object(raw: bytes | str | Mapping[str, Any]) -> dict[str, Any]:
         DocumentError: it is not UTF-8, not JSON, or no object; or a field stands twice.
 
     """
-    loaded = dict(raw) if isinstance(raw, Mapping) else _load_json(_decoded(raw))
+    problems: list[str] = []
+    loaded: Any = dict(raw) if isinstance(raw, Mapping) else _load_json(_decoded(raw), problems)
+    if problems:
+        raise DocumentError(problems)
     if not isinstance(loaded, dict):
         raise DocumentError([f"{shown(loaded)} is not a document (expected a JSON object)"])
     return loaded
@@ -225,29 +254,17 @@ def _decoded(raw: bytes | str) -> str:
         raise DocumentError([f"byte {error.start} is not UTF-8 (expected JSON in UTF-8)"]) from None
 
 
-def _load_json(text: str) -> Any:
+def _load_json(text: str, problems: list[str], *, is_line: bool = False) -> Any:
+    """Return a JSON value; fields that stand twice go to `problems`. Raises `DocumentError` for what is no JSON."""
     try:
-        return _JSON.decode(text)
+        loaded, repeated = decode(text)
     except json.JSONDecodeError as error:
-        raise DocumentError([f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}"]) from None
+        line = "" if is_line else f"line {error.lineno}, "
+        raise DocumentError([f"not JSON: {error.msg} at {line}column {error.colno}"]) from None
     except RecursionError:
         raise DocumentError(["not a document: nested too deeply"]) from None
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        raise DocumentError([f"{name}: stands more than once in one object (expected once)" for name in repeated])
-    return found
-
-
-def _no_constant(name: str) -> None:
-    raise DocumentError([f"{name} is not JSON (expected a decimal string)"])
-
-
-_JSON: Final = json.JSONDecoder(object_pairs_hook=_without_repeats, parse_constant=_no_constant)
+    problems += [f"{_path(place)}: stands more than once in one object (expected once)" for place in repeated]
+    return loaded
 
 
 def shown(value: object) -> str:
@@ -277,7 +294,7 @@ def _sentence(kind: str, value: object, item: Mapping[str, Any], cause: object, 
     if kind == "missing":
         return "missing (this field is required)"
     if kind == "extra_forbidden":
-        close = get_close_matches(str(item["loc"][-1]), names, 1)
+        close = get_close_matches(str(item["loc"][-1])[:MAX_ID_LENGTH], names, 1, _CLOSE)
         hint = f"did you mean {close[0]!r}?" if close else "expected only the fields that the format knows"
         return f"unknown field, with the value {shown(value)} ({hint})"
     if kind == "literal_error":
@@ -294,8 +311,12 @@ def _sentence(kind: str, value: object, item: Mapping[str, Any], cause: object, 
     return f"{shown(value)} is not what belongs here (expected {expected})"
 
 
-def _path(loc: Sequence[int | str]) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc).removeprefix(".")
+def _path(place: Sequence[int | str]) -> str:
+    """Return a place as a path such as "charges[0].bands[1]"; names that are no plain ones are quoted."""
+    steps = (
+        f".{step}" if isinstance(step, str) and _FIELD_NAME.fullmatch(step) else f"[{shown(step)}]" for step in place
+    )
+    return "".join(steps).removeprefix(".")
 
 
 def _path_join(outer: str, inner: str) -> str:
@@ -318,7 +339,9 @@ def document_kind(document: Mapping[str, Any]) -> DocumentKind:
     """
     kinds = [kind for name, kind in _KIND_OF_ID.items() if name in document]
     if len(kinds) != 1:
-        found = ", ".join(sorted(map(str, document))) or "nothing"
+        names = sorted(map(str, document))
+        found = ", ".join(name if _FIELD_NAME.fullmatch(name) else shown(name) for name in names[:_MAX_FOUND])
+        found = found + ", …" * (len(names) > _MAX_FOUND) or "nothing"
         raise DocumentError([f"not a document: expected one of location_id, tariff_id and series_id, found {found}"])
     return kinds[0]
 
@@ -351,18 +374,32 @@ def iter_documents(source: Path | str | bytes) -> Iterator[tuple[str, dict[str, 
         before. OSError: the file cannot be read.
 
     """
-    text = _decoded(source if isinstance(source, bytes) else Path(source).read_bytes())
-    if not text.strip():
-        raise DocumentError(["empty (expected a JSON document, an array of them, or one a line)"])
-    found = list(_from_lines(text) if _is_jsonl(text) else _from_json(_load_json(text)))
-    problems = [
-        f"{position}: {shown(value)} is not a document (expected a JSON object)"
-        for position, value in found
-        if not isinstance(value, dict)
-    ]
+    raw = source if isinstance(source, bytes) else Path(source).read_bytes()
+    found, problems = read_documents(raw)
     if problems:
         raise DocumentError(problems)
     yield from found
+
+
+def read_documents(raw: bytes) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
+    """Return the documents of a file's content as `iter_documents` does, and all that is wrong with the others.
+
+    Raises:
+        DocumentError: there is nothing to be had from it: it is no text, or no JSON.
+
+    """
+    text = _decoded(raw)
+    if not text.strip():
+        raise DocumentError(["empty (expected a JSON document, an array of them, or one a line)"])
+    found: list[tuple[str, dict[str, Any]]] = []
+    problems: list[str] = []
+    values = _from_lines(text, problems) if _is_jsonl(text) else _from_json(_load_json(text, problems), problems)
+    for position, value in values:
+        if isinstance(value, dict):
+            found.append((position, value))
+        else:
+            problems.append(f"{position}: {shown(value)} is not a document (expected a JSON object)")
+    return found, problems
 
 
 def _is_jsonl(text: str) -> bool:
@@ -374,32 +411,31 @@ def _is_jsonl(text: str) -> bool:
     if not rest.strip():
         return False
     try:
-        return isinstance(json.loads(first), dict)
-    except (json.JSONDecodeError, RecursionError):
+        return isinstance(_load_json(first, []), dict)
+    except DocumentError:
         return first.startswith("{") and any(line.startswith("{") for line in rest.split("\n"))
 
 
-def _from_lines(text: str) -> list[tuple[str, Any]]:
-    found, problems = [], []
+def _from_lines(text: str, problems: list[str]) -> Iterator[tuple[str, Any]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
+        of_line: list[str] = []
         try:
-            found.append((f"line {number}", _load_json(line)))
+            yield f"line {number}", _load_json(line, of_line, is_line=True)
         except DocumentError as error:
-            problems += [f"line {number}: {problem}" for problem in error.problems]
-    if problems:
-        raise DocumentError(problems)
-    return found
+            of_line += error.problems
+        problems += [f"line {number}: {problem}" for problem in of_line]
 
 
-def _from_json(loaded: Any) -> Iterator[tuple[str, Any]]:
+def _from_json(loaded: Any, problems: list[str]) -> Iterator[tuple[str, Any]]:
     if isinstance(loaded, list):
         yield from ((f"[{number}]", value) for number, value in enumerate(loaded))
     elif isinstance(loaded, dict) and loaded and loaded.keys() <= _GROUPS:
         for name, values in loaded.items():
-            if not isinstance(values, list):
-                raise DocumentError([f"{name}: {shown(values)} is not a list of documents"])
-            yield from ((f"{name}[{number}]", value) for number, value in enumerate(values))
+            if isinstance(values, list):
+                yield from ((f"{name}[{number}]", value) for number, value in enumerate(values))
+            else:
+                problems.append(f"{name}: {shown(values)} is not a list of documents")
     else:
         yield "document", loaded

@@ -160,8 +160,8 @@ def test_the_keys_are_those_of_the_topics() -> None:
         (("currency",), "pounds", "'pounds' is not a currency (expected three capital letters, such as 'GBP')"),
         (("timezone",), "Mars/Base", "'Mars/Base' is not a time zone (expected a name such as 'Europe/London')"),
         (("direction",), "BOTH", "'BOTH' is not one of 'IMPORT', 'EXPORT' or 'LOCAL'"),
-        (("version",), "1", "'1' is not an integer"),
-        (("version",), True, "true is not an integer"),
+        (("version",), "1", "'1' is not an integer (expected a whole number, such as 1)"),
+        (("version",), True, "true is not an integer (expected a whole number, such as 1)"),
         (("version",), 0, "0 is not a version (expected 1 or more)"),
         (("prices_include_tax",), "no", "'no' is not what belongs here (expected true or false)"),
         (("holidays",), "2025-12-25", "'2025-12-25' is not what belongs here (expected a list)"),
@@ -209,6 +209,44 @@ def test_every_problem_of_a_document_is_listed_at_once() -> None:
 def test_a_rate_is_a_decimal_string_and_nothing_else(rate: object) -> None:
     (found,) = problems(changed(TARIFF, (("charges", 0, "bands", 1, "tiers", 0, "rate"), rate)))
     assert found.startswith("charges[0].bands[1].tiers[0].rate: ")
+
+
+@pytest.mark.parametrize("written", ["NaN", "-Infinity", "1e999", "0.10", "9" * 70])
+def test_a_number_is_quoted_with_its_path_as_it_is_written(written: str) -> None:
+    raw = json.dumps(TARIFF).replace('"0.12"', written)
+    assert raw != json.dumps(TARIFF)
+    (found,) = problems(raw)
+    assert found.startswith(f"charges[0].bands[1].tiers[0].rate: {written} is a JSON number; rates are decimal strings")
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "0." + "1" * 5000, "x" * 5000])
+@pytest.mark.parametrize(
+    "path",
+    [("charges", 0, "bands", 1, "tiers", 0, "rate"), ("charges", 0, "bands", 0, "when", 0, "start"), ("holidays", 0)],
+)
+def test_a_long_value_is_quoted_in_part(path: tuple[Any, ...], value: str) -> None:
+    (found,) = problems(changed(TARIFF, (path, value)))
+    assert "…" in found
+    assert len(found) < 300
+
+
+def test_a_field_name_that_is_no_plain_one_is_quoted() -> None:
+    (found,) = problems(TARIFF | {"two\nlines\x1b[31m": 1})
+    assert found.startswith(r"['two\nlines\x1b[31m']: unknown field, with the value 1")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "hidden"),
+    [
+        (("taxes", 0, "charges"), ["nothing"], "taxes[0].charges[0]"),
+        (("charges", 0, "bands", 1, "name"), "peak", "charges[0].bands[1].name"),
+        (("billing_period",), None, "billing_period"),
+    ],
+)
+def test_an_unknown_field_hides_nothing_that_is_wrong_beside_it(path: tuple[Any, ...], value: Any, hidden: str) -> None:
+    bad = changed(TARIFF, (("charges", 0, "bands", 0, "when", 0, "dayz"), ["MON"]), (("colour",), "red"), (path, value))
+    found = [problem.split(": ")[0] for problem in problems(bad)]
+    assert found == ["charges[0].bands[0].when[0].dayz", "colour", hidden]
 
 
 def test_a_misspelt_field_is_refused_in_every_document() -> None:
@@ -311,8 +349,8 @@ def test_a_validity_that_ends_before_it_begins_is_refused() -> None:
     ("field", "value", "problem"),
     [
         ("interval_minutes", 7, "7 is not an interval length (expected one of 5, 10, 15, 30, 60)"),
-        ("interval_minutes", 30.0, "30.0 is not an integer"),
-        ("interval_minutes", True, "true is not an integer"),
+        ("interval_minutes", 30.0, "30.0 is not an integer (expected a whole number, such as 1)"),
+        ("interval_minutes", True, "true is not an integer (expected a whole number, such as 1)"),
         ("max_power_kw", "0", "'0' is not a power (expected kW above 0, with at most 9 decimals)"),
         ("max_power_kw", 100, "100 is a JSON number; rates are decimal strings (expected such as '0.2450')"),
         ("location_id", "a|b", "'a|b' contains '|', which separates the parts of an interval_id (expected none)"),
@@ -385,7 +423,7 @@ def test_a_series_may_have_gaps_and_end_with_its_date() -> None:
         (b'{"location_id":', "not JSON: Expecting value at line 1, column 16"),
         (b"\xff", "byte 0 is not UTF-8 (expected JSON in UTF-8)"),
         (b'{"location_id":"l","location_id":"m"}', "location_id: stands more than once in one object (expected once)"),
-        (b'{"series_id":NaN}', "NaN is not JSON (expected a decimal string)"),
+        (b'{"series_id":"s","a":[{"b":1,"b":2}]}', "a[0].b: stands more than once in one object (expected once)"),
         (b"[" * 100_000, "not a document: nested too deeply"),
         (b'{"x":1}', "not a document: expected one of location_id, tariff_id and series_id, found x"),
     ],
@@ -447,7 +485,8 @@ def test_everything_at_fault_in_a_file_is_named(content: bytes, expected: list[s
         list(iter_documents(content))
     if expected is None:
         expected = [
-            "line 2: not JSON: Expecting value at line 1, column 6",
+            "line 2: not JSON: Expecting value at column 6",
+            "line 3: [1] is not a document (expected a JSON object)",
             "line 4: b: stands more than once in one object (expected once)",
         ]
     assert refused.value.problems == expected
