@@ -68,7 +68,7 @@ def test_the_choice_does_not_depend_on_the_order_of_the_meters() -> None:
     ],
 )
 def test_exported_energy_and_local_energy_that_flows_out_are_credited(
-    direction: TariffDirection, flow: EnergyFlow, earns: bool
+    direction: TariffDirection, flow: EnergyFlow, *, earns: bool
 ) -> None:
     assert credited(direction, flow) is earns
 
