@@ -42,7 +42,18 @@ def counters_of(tariff: Tariff) -> frozenset[Counter]:
 class TariffPricer:
     """One tariff's rates by instant. `cells` remembers what holds at the instants asked for."""
 
-    __slots__ = ("_memory", "_rates", "_tables", "_timeline", "cells", "counters", "periods", "tariff")
+    __slots__ = (
+        "_cell",
+        "_cell_us",
+        "_memory",
+        "_rates",
+        "_tables",
+        "_timeline",
+        "cells",
+        "counters",
+        "periods",
+        "tariff",
+    )
 
     def __init__(self, tariff: Tariff, tables: Mapping[str, SeriesTable], memory: AmountMemory) -> None:
         """Compile a tariff; `tables` holds every series that it follows.
@@ -55,6 +66,8 @@ class TariffPricer:
         self.counters = counters_of(tariff)
         self.periods = TierPeriods(tariff)
         self.cells: dict[int, Cell] = {}
+        self._cell: Cell | None = None
+        self._cell_us = 0
         self._timeline = Timeline(tariff)
         self._tables = {series_id: tables[series_id] for series_id in tariff.series_ids}
         self._rates: dict[tuple[ChargeRate, ...], Rates] = {}
@@ -64,6 +77,10 @@ class TariffPricer:
         """Return what holds at an instant, and remember it."""
         if len(self.cells) >= _MAX_CELLS:
             self.cells.clear()
+        if self._cell is not None and self._cell_us <= at_us < self._cell.end_us:
+            # Nothing changes before its end: who asks in order of time is soon answered.
+            self.cells[at_us] = self._cell
+            return self._cell
         segment = self._timeline.segment(at_us)
         end_us, charges = segment.end_us, segment.charges
         if self._tables:
@@ -78,12 +95,14 @@ class TariffPricer:
             period = self.periods.around(at_us)
             end_us = min(end_us, period.end_us)
             ladder = Ladder(period, tuple((line.counter, line.bounds_uwh(period.days)) for line in rates.graduated))
-        found = self.cells[at_us] = Cell(end_us, rates, ladder)
+        self._cell_us = at_us
+        found = self._cell = self.cells[at_us] = Cell(end_us, rates, ladder)
         return found
 
     def forget(self) -> None:
         """Forget what was looked up in series: one of them has changed."""
         self.cells.clear()
+        self._cell = None
 
     def bounds_uwh(self, counter: Counter, days: int) -> set[int]:
         """Return every bound that a counter meets, in any band, in a tier period of so many local days."""

@@ -1,15 +1,19 @@
 """Cost: a published interval becomes a priced record, when that says anything new."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol, cast
 
+from app.domain.intervals import Interval
+from app.domain.pricing import PricePlan
 from app.domain.rates import Status
+from app.domain.records import EnergyFlow
 from app.domain.reference import ReferenceBook
+from app.domain.tariffs import Direction
 from app.domain.tiers import NOTHING_COUNTED
 from app.streams.ledger import TierLedger, prefix_of
-from app.streams.validate import instants
-from app.wire.interval import IntervalMessage, decode_interval, message_energy_uwh, message_parts
-from app.wire.priced import encode_body, read_state, with_tail
+from app.streams.validate import Meter, instants
+from app.wire.interval import IntervalMessage, decode_interval, instant_texts, message_energy_uwh, message_parts
+from app.wire.priced import encode_body, head_of, read_state, with_tail
 
 
 class PricedTable(Protocol):
@@ -51,6 +55,21 @@ class _LazyParts:
         return any(True for _ in self)
 
 
+class _LazyState:
+    """The parts of a stored interval, cut only where a tariff boundary cuts it."""
+
+    __slots__ = ("_interval",)
+
+    def __init__(self, interval: Interval) -> None:
+        self._interval = interval
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        return iter(self._interval.parts())
+
+    def __bool__(self) -> bool:
+        return bool(self._interval.readings)
+
+
 class Pricer:
     """Prices the intervals of one partition with the documents that are in force now."""
 
@@ -69,28 +88,62 @@ class Pricer:
 
         """
         message = decode_interval(value)
+        interval_id = message.interval_id
+        return self._price(
+            prefix_of(interval_id),
+            interval_id,
+            self._plan(message.location_id, message.tariff_direction),
+            head_of(value),
+            (instants[message.start_time], instants[message.end_time], message_energy_uwh(message, value)),
+            cast("list[tuple[int, int, int]]", _LazyParts(message)),  # pricing only iterates over it
+            message.energy_flow_direction,
+            message.submitted_at,
+        )
+
+    def price_state(self, interval_id: str, interval: Interval, meter: Meter) -> Outcome:
+        """Price a stored interval as if it were published again."""
+        of, text = meter.meter_id, meter.text
+        energy_uwh = interval.energy_uwh()
+        return self._price(
+            text.prefix,
+            interval_id,
+            self._plan(of.location_id, of.tariff_direction),
+            text.head(interval, energy_uwh),
+            (interval.start_us, interval.end_us, energy_uwh),
+            cast("list[tuple[int, int, int]]", _LazyState(interval)),
+            of.energy_flow_direction,
+            instant_texts[interval.submitted_ms() * 1000],
+        )
+
+    def _plan(self, location_id: str, direction: Direction) -> PricePlan:
         book = self._book
         if self._generation != book.tariff_generation:
             self.ledger.forget()
             self._generation = book.tariff_generation
-        plan = book.plan(message.location_id, message.tariff_direction)
-        start_us, end_us = instants[message.start_time], instants[message.end_time]
-        price = plan.price(
-            start_us,
-            end_us,
-            message_energy_uwh(message, value),
-            cast("list[tuple[int, int, int]]", _LazyParts(message)),  # pricing only iterates over it
-            message.energy_flow_direction,
-            self.ledger.meter(prefix_of(message.interval_id)) if plan.is_graduated else NOTHING_COUNTED,
-        )
-        body = encode_body(value, price)
-        before = self._table.get(message.interval_id)
+        return book.plan(location_id, direction)
+
+    def _price(  # noqa: PLR0917 - hot: keywords cost more than the names would help
+        self,
+        prefix: str,
+        interval_id: str,
+        plan: PricePlan,
+        head: bytes,
+        whole: tuple[int, int, int],
+        parts: Sequence[tuple[int, int, int]],
+        flow: EnergyFlow,
+        submitted_at: str,
+    ) -> Outcome:
+        start_us, end_us, energy_uwh = whole
+        counts = self.ledger.meter(prefix) if plan.is_graduated else NOTHING_COUNTED
+        price = plan.price(start_us, end_us, energy_uwh, parts, flow, counts)
+        body = encode_body(head, price)
+        before = self._table.get(interval_id)
         sequence = 1
         if before is not None:
             state = read_state(before)
             if state.body == body:
-                return Outcome(message.interval_id, None, price.status)
+                return Outcome(interval_id, None, price.status)
             sequence = state.sequence + 1
-        if plan.is_graduated or (before is not None and book.has_tiers):
-            self.ledger.put(prefix_of(message.interval_id), start_us, end_us, before, price)
-        return Outcome(message.interval_id, with_tail(body, message.submitted_at, sequence), price.status)
+        if plan.is_graduated or (before is not None and self._book.has_tiers):
+            self.ledger.put(prefix, start_us, end_us, before, price)
+        return Outcome(interval_id, with_tail(body, submitted_at, sequence), price.status)

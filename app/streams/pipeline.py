@@ -18,7 +18,7 @@ from app.domain.records import BATCH_LIMIT, MeterId, MeterRecord, Reading, Rejec
 from app.domain.reference import ReferenceBook
 from app.domain.timeline import BEGINNING_US, END_US
 from app.streams.bucket import Bucketer
-from app.streams.cost import Pricer
+from app.streams.cost import Outcome, Pricer
 from app.streams.faults import StoreError
 from app.streams.sources import Log, Origin, SourceMessage, origin_of
 from app.streams.tables import Tables
@@ -112,10 +112,12 @@ class Pipeline:
         self._source = 2 * context.partition
         self._accepted = 0
         self._meters: dict[tuple[str, str | None, str | None, str | None], Meter] = {}
+        self._repriced: Meter | None = None
 
     def forget_locations(self, location_ids: Iterable[str]) -> None:
         """Look the documents of locations up again: they, or what they link to, have changed."""
         self._meters.clear()
+        self._repriced = None
         for location_id in location_ids:
             self.bucketer.forget_location(location_id)
 
@@ -271,7 +273,9 @@ class Pipeline:
             self._in_flight[interval_id] = left
 
     def _price(self, value: bytes) -> None:
-        outcome = self._pricer.price(value)
+        self._publish_price(self._pricer.price(value))
+
+    def _publish_price(self, outcome: Outcome) -> None:
         if outcome.value is not None:
             # Output and state are one write: the topic is the table's changelog.
             self._sink.emit("priced", outcome.interval_id.encode(), outcome.value)
@@ -302,11 +306,13 @@ class Pipeline:
 
         One whose last change is not published yet, or is still on its way to pricing, is left: it will be priced then.
         """
-        meter = self.bucketer.meter(_meter_of(interval_id))
+        meter = self._repriced
+        if meter is None or not interval_id.startswith(meter.text.prefix):
+            meter = self._repriced = self.bucketer.meter(_meter_of(interval_id))
         interval = self.tables.passing_interval(interval_id)
         if meter is None or interval is None or interval.held or interval_id in self._in_flight:
             return
-        self._price(meter.text.encode(interval))
+        self._publish_price(self._pricer.price_state(interval_id, interval, meter))
 
     @property
     def walks(self) -> Walks:

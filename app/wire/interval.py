@@ -98,6 +98,17 @@ class MeterText:
                 f'"start_time":"{instant_texts[begin_us]}","end_time":"{instant_texts[finish_us]}",'
                 f'"energy_wh":{watt_hours_text(amount_uwh)},"submitted_at":"{instant_texts[r.submitted_ms * 1000]}"}}'
             )
+        return (
+            f'{self._head_text(interval, energy_uwh, covered_us)},"records":[{",".join(texts)}],'
+            f'"submitted_at":"{instant_texts[submitted_ms * 1000]}"}}'
+        ).encode()
+
+    def head(self, interval: Interval, energy_uwh: int) -> bytes:
+        """Return the beginning of an interval's public form, up to its records; `energy_uwh` is its energy."""
+        return self._head_text(interval, energy_uwh, interval.covered_us()).encode()
+
+    def _head_text(self, interval: Interval, energy_uwh: int, covered_us: int) -> str:
+        start_us, end_us = interval.start_us, interval.end_us
         start = instant_texts[start_us]
         complete = "true" if covered_us == end_us - start_us else "false"
         confidence = interval.confidence()
@@ -105,9 +116,8 @@ class MeterText:
             f'{self._before_id}{start}{self._after_id}{start}","end_time":"{instant_texts[end_us]}",'
             f'"energy_wh":{watt_hours_text(energy_uwh)},"covered_seconds":{_seconds_text(covered_us)},'
             f'"complete":{complete},"confidence":{1 if confidence == 1 else f"{confidence:.15g}"},'
-            f'"revision":{interval.revision},"records":[{",".join(texts)}],'
-            f'"submitted_at":"{instant_texts[submitted_ms * 1000]}"}}'
-        ).encode()
+            f'"revision":{interval.revision}'
+        )
 
 
 def _seconds_text(duration_us: int) -> str:

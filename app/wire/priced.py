@@ -26,9 +26,13 @@ class PricedState(NamedTuple):
     sequence: int
 
 
-def encode_body(interval: bytes, price: IntervalPrice) -> bytes:
+def head_of(interval: bytes) -> bytes:
+    """Return the part of a published interval with which its priced record begins."""
+    return interval[: interval.index(RECORDS_MARK)]
+
+
+def encode_body(head: bytes, price: IntervalPrice) -> bytes:
     """Return a priced record without its tail: the published interval's own fields, then the price."""
-    head = interval[: interval.index(RECORDS_MARK)]
     return head + _price_text(price).encode()
 
 
@@ -49,7 +53,7 @@ def read_state(value: bytes) -> PricedState:
     return PricedState(value[:tail], int(value[at + len(_SEQUENCE_MARK) : -1]))
 
 
-class Counted(NamedTuple):
+class Counted(msgspec.Struct, frozen=True, gc=False):
     """What a component of a published record counts: its charge, its band, when it begins, and how much energy."""
 
     charge_id: str
@@ -59,7 +63,7 @@ class Counted(NamedTuple):
     tariff_id: str | None
 
 
-class PricedCounts(NamedTuple):
+class PricedCounts(msgspec.Struct, frozen=True, gc=False):
     """What a published record counts, and when its interval ends."""
 
     tariff_id: str | None
@@ -112,17 +116,28 @@ def read_counted(value: bytes, parse_us: Callable[[str], int] = parse_instant_us
 
     """
     record = _decode_priced(value)
-    components = record.components
-    if any(c.energy_wh >= EXACT_IN_DOUBLE_WH for c in components):
-        exact = _decode_exact(value).components
-        energies = [parse_watt_hours_uwh(bytes(one.energy_wh).decode()) for one in exact]
-    else:
-        energies = [round(c.energy_wh * 1_000_000) for c in components]
-    counted = [
-        Counted(c.charge_id, c.band, parse_us(c.start_time), energy_uwh, c.tariff_id)
-        for c, energy_uwh in zip(components, energies, strict=True)
-    ]
+    counted = []
+    for c in record.components:
+        energy_wh = c.energy_wh
+        if energy_wh >= EXACT_IN_DOUBLE_WH:
+            counted = _counted_exactly(value, record, parse_us)
+            break
+        counted.append(Counted(c.charge_id, c.band, parse_us(c.start_time), round(energy_wh * 1_000_000), c.tariff_id))
     return PricedCounts(record.tariff_id, parse_us(record.end_time), counted)
+
+
+def _counted_exactly(value: bytes, record: _PricedMessage, parse_us: Callable[[str], int]) -> list[Counted]:
+    """Read energies of which a double would not hold every µWh."""
+    return [
+        Counted(
+            c.charge_id,
+            c.band,
+            parse_us(c.start_time),
+            parse_watt_hours_uwh(bytes(exact.energy_wh).decode()),
+            c.tariff_id,
+        )
+        for c, exact in zip(record.components, _decode_exact(value).components, strict=True)
+    ]
 
 
 _texts: Final[dict[str | None, str]] = {None: "null"}

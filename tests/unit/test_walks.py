@@ -1,5 +1,7 @@
 """Walks: stretches of a meter merge, none is lost, and what is committed is what is left."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +18,7 @@ def test_the_walks_of_a_meter_hold_each_instant_asked_for_once(asked: list[tuple
     wanted = {at_us for start_us, length_us in asked for at_us in range(start_us, start_us + length_us)}
     found = list(walks)
     assert [at_us for walk in found for at_us in range(walk.start_us, walk.end_us)] == sorted(wanted)
-    assert all(one.end_us < other.start_us for one, other in zip(found, found[1:], strict=False))
+    assert all(one.end_us < other.start_us for one, other in pairwise(found))
 
 
 def test_very_many_stretches_of_a_meter_become_one() -> None:

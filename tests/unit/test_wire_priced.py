@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from app.domain.rates import Component, IntervalPrice
 from app.domain.records import MeterId
 from app.wire.interval import MeterText
-from app.wire.priced import encode_body, read_state, with_tail
+from app.wire.priced import encode_body, head_of, read_state, with_tail
 from tests.unit.test_wire_interval import START_US, interval, reading
 
 NOTHING = IntervalPrice("pending", "no_tariff", None, None, None, None, None, None, None, ())
@@ -33,7 +33,9 @@ PRICED = IntervalPrice(
 
 def encoded(price: IntervalPrice, location_id: str = "loc_1", reference: str | None = None) -> bytes:
     meter = MeterText(MeterId(location_id, "", "INBOUND", "IMPORT"))
-    return encode_body(meter.encode(interval(reading(0, 30, 500_000_000, record_reference_id=reference))), price)
+    return encode_body(
+        head_of(meter.encode(interval(reading(0, 30, 500_000_000, record_reference_id=reference)))), price
+    )
 
 
 def test_the_whole_public_form() -> None:
