@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from app.cli import main
 from app.domain.bill_records import NotBilled, ProblemKind, Unbilled
 from app.domain.rates import Reason
+from app.wire.tariff import _ALIASES, _FIELDS_OF_KIND
 from tests.golden_bills.test_golden_bills import STORIES, made
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -95,6 +96,11 @@ def test_the_fields_of_months_and_days_are_on_the_page(documents: Any) -> None:
         assert {tuple(one) for one in objects(place)} == {(name, "energy", "costs", "bands")}
     costs = next(row[1] for row in documents.table(PAGE, "bill-period") if row[0] == "`costs`")
     assert {tuple(one) for one in objects("days.costs")} == {tuple(quoted(costs))}
+
+
+def test_the_fields_of_charges_are_on_the_page_of_formats(documents: Any) -> None:
+    told = {quoted(row[0])[0]: set(quoted(row[1])) for row in documents.table("docs/formats.md", "charges")}
+    assert told == {kind: {_ALIASES.get(name, name) for name in names} for kind, names in _FIELDS_OF_KIND.items()}
 
 
 def test_every_problem_is_on_the_page(documents: Any) -> None:
