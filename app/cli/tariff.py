@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final, get_args
 
 import click
 
+from app.cli.documents import Found, clashes, read_content
 from app.cli.errors import EXIT_BAD_INPUT, EXIT_FAILED, InputError
 from app.domain.calendar import calendar_for
 from app.domain.instants import InstantError, format_instant, parse_instant_us
@@ -19,20 +20,12 @@ from app.domain.tariffs import Direction, EnergyCharge, FixedCharge, SeriesRate,
 from app.domain.timeline import END_US, Timeline, holes
 from app.importers.tariffs.common import Imported, ImportOptions, read_json
 from app.importers.tariffs.registry import FORMATS
-from app.wire.documents import DocumentError, document_key, iter_documents, version_key
-from app.wire.reference import ReferenceDocument, parse_document
+from app.wire.documents import DocumentError, document_key, version_key
 from app.wire.series import parse_series
 from app.wire.tariff import parse_tariff
 
 _STDIN: Final = "-"
 _FILE: Final = click.Path(dir_okay=False, allow_dash=True)
-
-
-class _Found(NamedTuple):
-    """A document of ours with the place where it stands."""
-
-    where: str
-    document: ReferenceDocument
 
 
 @click.group("tariff")
@@ -164,9 +157,10 @@ def _write(documents: Sequence[dict[str, Any]], out: Path | None, *, jsonl: bool
 def check_command(files: tuple[str, ...], strict: bool) -> None:  # noqa: FBT001 - click passes it by name
     """Check tariffs, and show a week of each.
 
-    Every problem is named with its path: wrong values, unknown fields, holes. Warnings name windows that earlier bands
-    hide. A picture of a week, for each season, shows which band holds when. FILE is JSON or JSON Lines of our documents
-    (- for standard input); locations and series in it are checked too. The exit code is 1 when there are problems.
+    Every problem is named with its path: wrong values, unknown fields, holes. Warnings name what is seldom meant:
+    windows that earlier bands hide, taxes of 100 % and more. A picture of a week, for each season, shows which band
+    holds when. FILE is JSON or JSON Lines of our documents (- for standard input); locations and series in it are
+    checked too. The exit code is 1 when there are problems.
 
     \b
     Example:
@@ -188,38 +182,44 @@ def check_command(files: tuple[str, ...], strict: bool) -> None:  # noqa: FBT001
         raise SystemExit(EXIT_FAILED)
 
 
-def _documents(files: Sequence[str]) -> tuple[list[_Found], list[str], bool]:
+def _documents(files: Sequence[str]) -> tuple[list[Found], list[str], bool]:
     """Return the valid documents of files, every problem, and whether a file could not be read."""
-    found: list[_Found] = []
+    found: list[Found] = []
     problems: list[str] = []
     unreadable = False
     for path in files:
         try:
-            entries = list(iter_documents(_read(path)))
+            of_file, of_others = read_content(path, _read(path))
         except InputError as error:
             unreadable = True
             problems.append(error.message)
             continue
-        except DocumentError as error:
-            problems += [f"{path}: {problem}" for problem in error.problems]
-            continue
-        for position, raw in entries:
-            try:
-                found.append(_Found(f"{path}: {position}", parse_document(raw)))
-            except DocumentError as error:
-                problems += [f"{path}: {position}: {problem}" for problem in error.problems]
-    return found, problems, unreadable
+        if not of_file and not of_others:
+            problems.append(f"{path}: no document in it (expected at least one)")
+        found += of_file
+        problems += of_others
+    return found, [*problems, *clashes(found)], unreadable
+
+
+def _doubts(tariff: Tariff) -> Iterator[str]:
+    """Yield what is allowed, and yet is seldom meant: hidden windows, taxes of 100 % and more, fields without effect."""
+    yield from overlaps(tariff)
+    for number, tax in enumerate(tariff.taxes):
+        if tax.rate >= 1:
+            yield f"taxes[{number}].rate: '{tax.rate:f}' adds {tax.rate * 100:f} % (a tax of 5 % is '0.05')"
+    if tariff.billing_period is not None and tariff.tier_period != "BILLING":
+        yield f"billing_period: has no effect, since tier_period is {tariff.tier_period!r} (expected 'BILLING')"
 
 
 def _check(where: str, tariff: Tariff) -> bool:
     """Print a valid tariff's warnings and pictures; tell whether there were warnings."""
-    warnings = overlaps(tariff)
+    warnings = list(_doubts(tariff))
     for warning in warnings:
         click.echo(f"Warning: {where}: {warning}", err=True)
     if tariff.direction == "EXPORT":
         for hole in holes(replace(tariff, direction="IMPORT")):
             click.echo(f"Note: {where}: {hole}; energy exported then earns nothing", err=True)
-    click.echo(f"{where}: valid" + (f", {len(warnings)} warnings" if warnings else ""))
+    click.echo(f"{where}: valid" + (f", {len(warnings)} warning{'s'[: len(warnings) > 1]}" if warnings else ""))
     _print(tariff)
     return bool(warnings)
 

@@ -31,6 +31,7 @@ from app.domain.tariffs import (
     in_season,
 )
 from app.domain.timeline import Timeline
+from app.domain.windows import WindowSet
 from app.importers.tariffs.common import rate_text
 
 _CELL_MINUTES: Final = 30
@@ -42,6 +43,10 @@ _COLOURS: Final = ("red", "green", "blue", "magenta", "cyan", "yellow", "bright_
 _YEARS: Final = range(2023, 2051)
 """Years enough for each date to be each weekday; the first is a common year and the second a leap year."""
 
+_MAX_SEASONS: Final = 24
+"""Twice the months: more pictures than that nobody looks at."""
+
+_MAX_HOLIDAYS: Final = 12
 _TIER_PERIODS: Final = {"P1D": "a day", "P1M": "a month", "P1Y": "a year", "BILLING": "a billing period"}
 
 
@@ -79,7 +84,9 @@ def _head(tariff: Tariff) -> Iterator[str]:
     until = "" if tariff.valid_to_us is None else f" until {format_instant(tariff.valid_to_us)}"
     yield f"  valid:{since + until or ' always'}"
     if tariff.holidays:
-        yield "  holidays: " + ", ".join(on.isoformat() for on in sorted(tariff.holidays))
+        dates = sorted(tariff.holidays)
+        more = f", and {len(dates) - _MAX_HOLIDAYS} more" if len(dates) > _MAX_HOLIDAYS else ""
+        yield "  holidays: " + ", ".join(on.isoformat() for on in dates[:_MAX_HOLIDAYS]) + more
     included = "included in the prices" if tariff.prices_include_tax else "added to the prices"
     for tax in tariff.taxes:
         where = "" if tax.charges is None else f", on {', '.join(sorted(tax.charges))}"
@@ -184,7 +191,8 @@ def picture(tariff: Tariff, charge: EnergyCharge) -> Group:
     letters = {band.name: _LETTERS[number % len(_LETTERS)] for number, band in enumerate(charge.bands)}
     styles = {letter: _COLOURS[number % len(_COLOURS)] for number, letter in enumerate(letters.values())}
     weeks: dict[tuple[tuple[str, str], ...], list[Season]] = {}
-    for season in seasons(charge.bands):
+    of_year = seasons(charge.bands)
+    for season in of_year[:_MAX_SEASONS]:
         weeks.setdefault(tuple(_week(tariff, charge, season, letters)), []).append(season)
     lines: list[Text] = []
     for week, of_seasons in weeks.items():
@@ -192,11 +200,16 @@ def picture(tariff: Tariff, charge: EnergyCharge) -> Group:
             lines.append(Text(f"    season {', '.join(map(str, of_seasons))}"))
         lines.append(Text("        " + "".join(f"{hour:<4}" for hour in range(0, 24, 2)).rstrip()))
         lines += [_row(name, cells, styles) for name, cells in week]
+    if len(of_year) > _MAX_SEASONS:
+        lines.append(
+            Text(f"    and {len(of_year) - _MAX_SEASONS} more seasons, from {_month_day(of_year[_MAX_SEASONS].first)}")
+        )
     shown = {cell for week in weeks for _, cells in week for cell in cells}
     period = tier_period_text(tariff)
     for band in charge.bands:
         letter = letters[band.name]
-        never = "" if letter in shown or _MIXED in shown else "  (never: bands before it hide it)"
+        unknown = _MIXED in shown or len(of_year) > _MAX_SEASONS
+        never = "" if letter in shown or unknown else "  (never: bands before it hide it)"
         text = f"  {band.name}  {rates_text(band.tiers, tariff.currency, period)}{never}"
         lines.append(Text.assemble("    ", (letter, styles[letter]), text))
     if _MIXED in shown:
@@ -255,11 +268,10 @@ def _find_day(tariff: Tariff, season: Season, name: DayName) -> date | None:
 
 def seasons(bands: Sequence[Band]) -> list[Season]:
     """Return the year in parts in which the same windows are in season, a part over new year in one piece."""
-    whens = [when for band in bands for when in band.when]
-    year = [date(2024, 1, 1) + timedelta(days=day) for day in range(366)]
-    parts: list[tuple[tuple[bool, ...], Season]] = []
-    for on in year:
-        key = tuple(in_season(when.first, when.last, on) for when in whens)
+    windows = WindowSet([when for band in bands for when in band.when])
+    parts: list[tuple[int, Season]] = []
+    for on in (date(2024, 1, 1) + timedelta(days=day) for day in range(366)):
+        key = windows.in_season(on)
         at = (on.month, on.day)
         if parts and parts[-1][0] == key:
             parts[-1] = key, Season(parts[-1][1].first, at)

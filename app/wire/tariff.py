@@ -58,6 +58,9 @@ from app.wire.documents import field_names as names_of
 MAX_CHARGES: Final = 50
 MAX_BANDS: Final = 100
 MAX_WINDOWS: Final = 100
+MAX_WINDOWS_IN_ALL: Final = 2000
+"""Of all charges together: each kind of day of the year is tried against each window."""
+
 MAX_TIERS: Final = 20
 MAX_TAXES: Final = 20
 MAX_HOLIDAYS: Final = 2000
@@ -232,8 +235,8 @@ class _Charge(Document):
         for name in needed:
             if not getattr(self, name) and getattr(self, name) != 0:
                 yield name, f"missing ({article} {self.kind} charge has {' and '.join(needed)})"
-        if self.kind == "energy" and bool(self.bands) == (self.series is not None):
-            yield "", "an energy charge has either bands or a series (expected exactly one of them)"
+        if self.kind == "energy":
+            yield from self._energy_problems()
         if self.kind == "demand" and self.measured_over == "day" and self.per != "day":
             yield "per", "'month' with demand measured over the day (expected 'day')"
         if self.kind == "minimum" and self.amount is not None and self.amount < 0:
@@ -242,6 +245,12 @@ class _Charge(Document):
             problems = band.demand_problems() if self.kind == "demand" else band.energy_problems()
             for path, sentence in problems:
                 yield f"bands[{number}].{path}", sentence
+
+    def _energy_problems(self) -> Iterator[_Problem]:
+        if self.bands == () and self.series is None:
+            yield "bands", "empty (expected at least one band)"
+        elif bool(self.bands) == (self.series is not None):
+            yield "", "an energy charge has either bands or a series (expected exactly one of them)"
 
     def to_domain(self) -> Charge:
         per, amount, bands = self.per or "month", self.amount or Decimal(0), self.bands or ()
@@ -351,6 +360,9 @@ class _Tariff(Document):
             for position, name in enumerate(tax.charges or ())
             if name not in known
         ]
+        windows = sum(len(band.when) for charge in self.charges for band in charge.bands or ())
+        if windows > MAX_WINDOWS_IN_ALL:
+            found.append(("charges", f"{windows} windows in all (expected at most {MAX_WINDOWS_IN_ALL})"))
         if self.tier_period == "BILLING" and self.billing_period is None:
             found.append(("billing_period", "missing (tier_period BILLING needs it, such as {'anchor_day': 15})"))
         if found:

@@ -190,7 +190,7 @@ def test_hidden_windows_are_warnings_and_fail_only_when_strict(tmp_path: Path) -
             "first on MON 16:00 in season 01-01"
         )
     ]
-    assert f"{path}: document: valid, 1 warnings" in result.stdout
+    assert f"{path}: document: valid, 1 warning" in result.stdout
     assert "    B  peak  0.30 GBP/kWh  (never: bands before it hide it)" in result.stdout
     assert run("check", "--strict", path).exit_code == 1
 
