@@ -206,6 +206,48 @@ def test_a_device_is_billed_by_itself(files: Files) -> None:
     assert {line["kind"] for line in bill["lines"]} == {"energy"}
 
 
+def test_a_table_explains_demand_minimum_charges_and_means(files: Files) -> None:
+    demand = {"charge_id": "capacity", "kind": "demand", "minimum_kw": "0.5"}
+    peak = {"name": "peak", "when": [{"start": "16:00", "end": "19:00"}], "tiers": [{"up_to_kw": None, "rate": "31"}]}
+    demand["bands"] = [peak, {"name": "rest", "when": [], "tiers": [{"up_to_kw": None, "rate": "3.1"}]}]
+    least = {"charge_id": "least", "kind": "minimum", "per": "month", "amount": "310"}
+    market = {"charge_id": "market", "kind": "energy", "series": {"series_id": "S"}}
+    points = [
+        {"start_time": "2025-03-03T00:00:00Z", "end_time": "2025-03-03T12:00:00Z", "value": "0.1"},
+        {"start_time": "2025-03-03T12:00:00Z", "end_time": "2025-03-04T00:00:00Z", "value": "0.2"},
+    ]
+    series = {"series_id": "S", "kind": "price", "unit": "GBP/kWh", "points": points}
+    files.write("documents.json", [location("tou"), tariff(market, demand, least), series])
+    files.records(
+        record("2025-03-03T00:00:00Z", "2025-03-03T12:00:00Z", 1.2),
+        record("2025-03-03T12:00:00Z", "2025-03-04T00:00:00Z", 12),
+    )
+    lines = [
+        " ".join(line.split())
+        for line in files.run(days=("--from", "2025-03-03", "--to", "2025-03-04")).stdout.splitlines()
+    ]
+    assert [line for line in lines if line.startswith(("market", "capacity", "least"))] == [
+        "market 13.200 kWh ~0.190909 2.52 0.00 2.52",
+        "capacity 2025-03 peak 1 0.032258 kW months 31.00 1.00 0.00 1.00",
+        "capacity 2025-03 rest 1 0.032258 kW months 3.10 0.10 0.00 0.10",
+        "least 2025-03 0.032258 months 310.00 6.38 0.00 6.38",
+        "capacity peak, 2025-03: 1 kW, in the window from 2025-03-03 16:00+00:00",
+        "capacity rest, 2025-03: 1 kW, in the window from 2025-03-03 12:00+00:00",
+        "least, 2025-03: what is lacking to 10.00 GBP",
+    ]
+    files.records()
+    silent = files.run(days=("--from", "2025-03-03", "--to", "2025-03-04")).stdout
+    assert "capacity peak, 2025-03: 0.5 kW, the least that is billed" in silent
+
+
+def test_a_bill_without_a_charge_says_so(files: Files) -> None:
+    files.write("documents.json", [location()])
+    files.records(day("2025-03-03", 5, tariff_direction="LOCAL"))
+    result = files.run(days=("--from", "2025-03-03", "--to", "2025-03-04"))
+    assert "no charges" in result.stdout
+    assert "LOCAL in kWh" in result.stdout
+
+
 def test_numbers_are_never_cut_however_large(files: Files) -> None:
     files.write("documents.json", [location("tou"), tariff(energy("123456789.123456"), currency="JPY")])
     files.records(*(day(on, 900_000) for on in ("2025-03-03", "2025-03-04")))
