@@ -34,7 +34,13 @@ run: setup ## Start a Kafka for this machine, demo data and a worker, and watch 
 	@exec $(BIN)/meterstream dev
 
 test: lint ## Everything that has to hold: lint, types, layers, and all tests with coverage
-	@$(BIN)/coverage run -m pytest
+	@# Tests on the broker mostly wait, the others compute: side by side they take little longer than the former alone.
+	@$(BIN)/coverage erase
+	@others=$$(mktemp); trap 'rm -f "$$others"' EXIT; \
+	$(BIN)/coverage run --parallel-mode -m pytest -m "not broker" >"$$others" 2>&1 & pid=$$!; \
+	status=0; $(BIN)/coverage run --parallel-mode -m pytest -m broker || status=$$?; \
+	wait $$pid || status=$$?; cat "$$others"; exit $$status
+	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
 test-fast: setup ## The tests that need no broker
