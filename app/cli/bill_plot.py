@@ -44,6 +44,7 @@ _BARS_MAX: Final = 100
 """From more days than this on, steps are drawn, which are one shape each; bars would take seconds."""
 
 _DAILY_TICKS_MAX: Final = 14
+_HEADROOM: Final = 1.06
 _NARROWEST_DAYS: Final = 8
 _NAME_MAX: Final = 44
 _HEIGHT: Final = 3.6
@@ -132,41 +133,36 @@ def _name(key: tuple[Direction, str, str | None]) -> str:
 def _energy_layers(bill: Bill, colours: dict[tuple[Direction, str, str | None], str]) -> list[_Layer]:
     """Return the energy of each band; export is below 0."""
     layers = []
+    shown = _shown(bill)
     for direction in dict.fromkeys(one.meter.tariff_direction for one in bill.meters if one.not_billed is None):
-        keys = [key for key in colours if key[0] == direction]
-        by_day = [_shown(total, direction, keys) for total in bill.days]
         scale = _UWH_PER_KWH * (-1 if direction == "EXPORT" else 1)
-        for key in keys:
-            values = [shown.get(key, 0) / scale for shown in by_day]
+        rest = [_metered(total, direction) for total in bill.days]
+        for key, colour in colours.items():
+            if key[:2] not in shown or key[0] != direction:
+                continue
+            values = [sum(band.energy_uwh for band in total.bands if _band_key(band) == key) for total in bill.days]
+            rest = [left - value for left, value in zip(rest, values, strict=True)]
             if any(values):
-                layers.append(_Layer(_name(key), values, colours[key]))
-        rest = [
-            (_metered(total, direction) - sum(shown.values())) / scale
-            for total, shown in zip(bill.days, by_day, strict=True)
-        ]
+                layers.append(_Layer(_name(key), [value / scale for value in values], colour))
         if any(rest):
-            layers.append(_Layer(f"{direction.lower()} without a price", rest, _UNPRICED))
+            layers.append(_Layer(f"{direction.lower()} without a price", [left / scale for left in rest], _UNPRICED))
     return layers
 
 
-def _shown(
-    total: PeriodTotal, direction: Direction, keys: Sequence[tuple[Direction, str, str | None]]
-) -> dict[tuple[Direction, str, str | None], int]:
-    """Return by which bands a day's energy is shown, once.
+def _shown(bill: Bill) -> set[tuple[Direction, str]]:
+    """Return the charges, each with its direction, by whose bands energy is shown: one for each tariff.
 
-    Charges that add up are for the same energy: the one with most bands tells most. Charges of two tariffs, of which
-    one ends on the day, are for different energy: a charge is shown where there is so much energy left.
+    The charges of a tariff add up and are for the same energy: the one with most bands tells most, but for one that
+    shows another tariff's energy already. Charges of two tariffs are for different energy.
     """
-    left_uwh = _metered(total, direction)
-    counts = {charge_id: sum(key[1] == charge_id for key in keys) for _, charge_id, _ in keys}
-    found: dict[tuple[Direction, str, str | None], int] = {}
-    for charge_id in sorted(counts, key=lambda charge_id: -counts[charge_id]):
-        bands = [band for band in total.bands if _band_key(band)[:2] == (direction, charge_id)]
-        energy_uwh = sum(band.energy_uwh for band in bands)
-        if energy_uwh <= left_uwh:
-            left_uwh -= energy_uwh
-            for band in bands:
-                found[_band_key(band)] = found.get(_band_key(band), 0) + band.energy_uwh
+    bands: dict[tuple[Direction, str, int], dict[str, set[str | None]]] = {}
+    for key in (line.key for line in bill.lines if line.key.kind == "energy"):
+        charges = bands.setdefault((key.direction, key.tariff_id, key.tariff_version), {})
+        charges.setdefault(key.charge_id, set()).add(key.band)
+    found: set[tuple[Direction, str]] = set()
+    for (direction, _, _), charges in sorted(bands.items(), key=lambda of: len(of[1])):
+        if not any((direction, charge_id) in found for charge_id in charges):
+            found.add((direction, max(charges, key=lambda charge_id: len(charges[charge_id]))))
     return found
 
 
@@ -212,6 +208,8 @@ def _stack(axes: Axes, days: Sequence[int], layers: Sequence[_Layer]) -> None:
             axes.bar(days, layer.values, bottom=bottoms, color=layer.colour, width=0.9, zorder=2)
         up = [max(at, top) for at, top in zip(up, tops, strict=True)]
         down = [min(at, top) for at, top in zip(down, tops, strict=True)]
+    if any(up) or any(down):
+        axes.set_ylim(min(down) * _HEADROOM, max(up) * _HEADROOM)
 
 
 def _legend(axes: Axes, layers: Sequence[_Layer], *, shaded: bool) -> None:

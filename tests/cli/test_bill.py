@@ -350,6 +350,20 @@ def test_energy_of_two_tariffs_in_a_row_is_shown_by_the_bands_of_each(files: Fil
     assert (texts.count("import unit rate all"), texts.count("import levy all")) == (2, 1)
 
 
+def test_energy_is_shown_once_on_days_that_are_priced_in_part(files: Files) -> None:
+    market = {"charge_id": "market", "kind": "energy", "series": {"series_id": "S"}}
+    points = [{"start_time": "2025-03-03T00:00:00Z", "end_time": "2025-03-03T18:00:00Z", "value": "0.1"}]
+    series = {"series_id": "S", "kind": "price", "unit": "GBP/kWh", "points": points}
+    files.write("documents.json", [location("tou"), tariff(market, energy(bands=BANDS)), series])
+    files.records(RECORDS[0], RECORDS[2])
+    texts = svg_texts(files)
+    assert (
+        texts.count("import without a price"),
+        texts.count("import energy night"),
+        texts.count("import market"),
+    ) == (1, 2, 1)
+
+
 # --- what cannot be billed ---
 
 
