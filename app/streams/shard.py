@@ -52,6 +52,9 @@ COMMIT_TIMEOUT_S: Final = 30.0
 REPRICE_SLICE: Final = 200
 """How many intervals are priced again before waiting chunks have their turn."""
 
+_REPRICE_MAX_S: Final = 0.2
+"""A transaction in which there is repricing is not older: its commit takes time too, in which chunks wait."""
+
 INBOX_RECORDS: Final = 10_000
 _CLOSE_TIMEOUT_S: Final = 5.0
 _YIELD_S: Final = 0
@@ -210,7 +213,10 @@ class Shard:
     def _has_work(self) -> bool:
         due_s = self.pipeline.due_at_s()
         due = due_s is not None and due_s <= time.monotonic()
-        return bool(self._inbox or self._reprice or self.pipeline.walks) or due
+        return bool(self._inbox) or self._has_repricing() or due
+
+    def _has_repricing(self) -> bool:
+        return bool(self._reprice or self.pipeline.walks)
 
     async def _wait_for_work(self) -> None:
         while not self._closing and not self._has_work():
@@ -234,11 +240,16 @@ class Shard:
             if self._inbox:
                 self._take_chunk(positions)
             # One slice after each chunk: neither waits for the other, however much of it there is.
-            if self._reprice or self.pipeline.walks:
+            repricing = self._has_repricing()
+            if repricing:
                 self._reprice_slice()
-            elif not worked:
-                rest_s = not_before_s - time.monotonic()
-                if rest_s <= 0 or self._closing:
+                not_after_s = min(not_after_s, began_s + _REPRICE_MAX_S)
+            rest_s = not_before_s - time.monotonic()
+            # What came in meanwhile is committed as soon as ever: not when the last price is right.
+            if rest_s <= 0 and not self._inbox and (positions if repricing else not worked):
+                break
+            if not repricing and not worked:
+                if self._closing:
                     break
                 self._wake.clear()
                 with contextlib.suppress(TimeoutError):

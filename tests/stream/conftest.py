@@ -45,6 +45,15 @@ def another_site(shared: tuple[Stream, Iterator[Site]], site: Site) -> Site:
 
 
 @pytest.fixture
+def site_beside(shared: tuple[Stream, Iterator[Site]], site: Site) -> Site:
+    """Another location in the same partition as `site`."""
+    stream, unused = shared
+    return next(
+        each for each in unused if stream.partition_of(each.location_id) == stream.partition_of(site.location_id)
+    )
+
+
+@pytest.fixture
 def new_stream(kafka: str, tmp_path: Path) -> Iterator[Callable[..., Stream]]:
     """Make streams of the test's own, with other settings or no worker."""
     with ExitStack() as stack:

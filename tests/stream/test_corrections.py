@@ -2,13 +2,14 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import accumulate
 from typing import Final
 
 import pytest
+from aiokafka.structs import ConsumerRecord
 
-from tests.harness import Json, Site, Stream, flat_tariff, instant, location, series_day, series_tariff
+from tests.harness import Json, Site, Stream, encoded, flat_tariff, instant, location, series_day, series_tariff
 
 pytestmark = pytest.mark.broker
 
@@ -18,6 +19,7 @@ MARCH: Final = 31 * 48 - 2
 BOUNDS_WH: Final = (100_000, 200_000)
 DAY: Final = 24 * 60
 QUIET_DAYS: Final = 40
+LATER: Final = 41 * 48
 
 
 def tiered_tariff(tariff_id: str, **fields: object) -> Json:
@@ -229,3 +231,54 @@ def test_a_changed_tier_prices_again_only_what_costs_something_else(stream: Stre
     # From 100 to 200 kWh at 5 kWh a half hour. The version's number is the same, or all would say another one.
     assert {number: count for number, count in again.items() if number < 96} == dict.fromkeys(range(20, 40), 1)
     assert [newest(site)[number]["cost"] for number in (19, 20, 39, 40)] == ["0.5", "1.25", "1.25", "1.5"]
+
+
+def test_a_new_version_beside_the_old_one_prices_again_only_its_own_time(stream: Stream, site: Site) -> None:
+    tariff_id = f"versions_{site.location_id}"
+    on_tariff(stream, site, documents=[flat_tariff(tariff_id, "0.10", taxes=[])], tariff_id=tariff_id)
+    before = sum(times_published(site).values())
+    site.publish(*half_hours(site, dict.fromkeys(range(96), 1000)))
+    await_published(site, before + 96)
+    counts = times_published(site)
+    second = flat_tariff(tariff_id, "0.25", version=2, taxes=[], valid_from=instant(60 * 10), valid_to=instant(60 * 12))
+    stream.load_raw(stream.names.tariffs, f"{tariff_id}/2", encoded(second))
+    await_published(site, sum(counts.values()) + 4)
+    again = times_published(site) - counts
+    assert {number: count for number, count in again.items() if number < 96} == dict.fromkeys(range(20, 24), 1)
+    last = newest(site)
+    assert [(last[number]["cost"], last[number]["tariff_version"]) for number in (19, 20, 23, 24)] == [
+        ("0.1", 1),
+        ("0.25", 2),
+        ("0.25", 2),
+        ("0.1", 1),
+    ]
+
+
+def test_others_are_priced_while_months_of_one_location_are_priced_again(
+    stream: Stream, site: Site, site_beside: Site
+) -> None:
+    tariff_id = f"long_{site.location_id}"
+    on_tariff(stream, site, documents=[flat_tariff(tariff_id, "0.10")], tariff_id=tariff_id)
+    before = sum(times_published(site).values())
+    count = 8000
+    site.publish(*half_hours(site, {LATER + number: 500 for number in range(count)}))
+    await_published(site, before + count)
+    known = sum(times_published(site).values())
+    stream.load(flat_tariff(tariff_id, "0.20", version=2))
+    published = 0
+    while sum(times_published(site).values()) < known + count:
+        site_beside.publish(site_beside.record(30 * published, 30, 0.5))
+        published += 1
+        assert published < 2000, "the prices do not come"
+    site_beside.settle()
+    partition = stream.partition_of(site.location_id)
+    of = [each.key.partition(b"|")[0].decode() for each in sorted_by_offset(stream, partition)]
+    first = [index for index, location_id in enumerate(of) if location_id == site.location_id][known]
+    last = len(of) - 1 - of[::-1].index(site.location_id)
+    assert site_beside.location_id in of[first:last]
+
+
+def sorted_by_offset(stream: Stream, partition: int) -> list[ConsumerRecord]:
+    """Return the priced records of a partition in order."""
+    found = [each for each in stream.seen(stream.names.priced) if each.partition == partition]
+    return sorted(found, key=lambda each: each.offset)
