@@ -190,7 +190,8 @@ class _Sum:
         self._parts = parts or (whole,)
         self._counts = counts
         self._credited = credited
-        self._counted: dict[tuple[str, int, Counter], int] = {}
+        self._counted: dict[tuple[str, Counter], tuple[list[int], list[int]]] = {}
+        """The starts of the pieces that counted, and their sums."""
 
     def add(self, piece: _Piece, rates: Rates, pricer: TariffPricer, energy_uwh: int) -> None:
         """Price a piece."""
@@ -205,14 +206,20 @@ class _Sum:
                     continue
                 counter, bounds_uwh = lines[index]
                 before_uwh = self._counts.before_uwh(rates.tariff_id, ladder.period, counter, self._start_us)
-                before_uwh += self._counted.get((rates.tariff_id, ladder.period.start_us, counter), 0)
+                before_uwh += self._counted_since(ladder.period.start_us, (rates.tariff_id, counter))
                 self._add_tiers(piece, rates, index, tiers_of(bounds_uwh, before_uwh, energy_uwh))
-        if ladder is not None:
+        if pricer.counted:
             for charge in rates.charges:
-                for counter in (Counter(charge.charge_id, None), Counter(charge.charge_id, charge.band)):
-                    if counter in pricer.counters:
-                        key = (rates.tariff_id, ladder.period.start_us, counter)
-                        self._counted[key] = self._counted.get(key, 0) + energy_uwh
+                asked = {Counter(charge.charge_id, None), Counter(charge.charge_id, charge.band)}
+                for counter in asked & pricer.counted:
+                    starts, sums = self._counted.setdefault((rates.tariff_id, counter), ([], [0]))
+                    starts.append(piece.start_us)
+                    sums.append(sums[-1] + energy_uwh)
+
+    def _counted_since(self, start_us: int, key: tuple[str, Counter]) -> int:
+        """Return what earlier pieces counted since a tier period began, whichever version priced them."""
+        starts, sums = self._counted.get(key, ([], [0]))
+        return sums[-1] - sums[bisect_left(starts, start_us)]
 
     def _add_tiers(self, piece: _Piece, rates: Rates, index: int, tiers: list[tuple[int, int]]) -> None:
         """Price a charge whose energy may lie in several tiers: cut where the records' power reaches each bound."""
@@ -405,6 +412,8 @@ def _same_price(one: _Piece, other: _Piece) -> bool:
     if one.span.pricer is not other.span.pricer or one.span.free != other.span.free:
         return False
     if (one.ladder and one.ladder.period) != (other.ladder and other.ladder.period):
+        return False
+    if one.span.pricer is not None and one.span.pricer.counts_anew(other.start_us):
         return False
     return one.rates is other.rates or (
         one.rates is not None and other.rates is not None and one.rates.charges == other.rates.charges

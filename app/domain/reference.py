@@ -305,6 +305,8 @@ class ReferenceBook:
             if name in self._pricers and self._pricers[name].tariff.tariff_id == tariff_id
         )
         versions = self._versions[tariff_id] = tuple(self._pricers[name] for _, name in named)
+        for pricer in versions:
+            pricer.stand_beside(versions)
         counters = frozenset[Counter]().union(*(pricer.counters for pricer in versions))
         if counters:
             self._counters[tariff_id] = counters

@@ -1,6 +1,6 @@
 """One tariff's rates by instant: its timeline, with the values of series and the bounds of tiers looked up."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from app.domain.rates import AmountMemory, Rates
@@ -40,9 +40,13 @@ def counters_of(tariff: Tariff) -> frozenset[Counter]:
 
 
 class TariffPricer:
-    """One tariff's rates by instant. `cells` remembers what holds at the instants asked for."""
+    """One tariff's rates by instant. `cells` remembers what holds at the instants asked for.
+
+    `counted` are the counters of all versions of the tariff: what one of them prices counts towards the tiers of another.
+    """
 
     __slots__ = (
+        "_beside",
         "_cell",
         "_cell_us",
         "_memory",
@@ -50,6 +54,7 @@ class TariffPricer:
         "_tables",
         "_timeline",
         "cells",
+        "counted",
         "counters",
         "periods",
         "tariff",
@@ -64,7 +69,9 @@ class TariffPricer:
         """
         self.tariff = tariff
         self.counters = counters_of(tariff)
+        self.counted = self.counters
         self.periods = TierPeriods(tariff)
+        self._beside: tuple[TierPeriods, ...] = ()
         self.cells: dict[int, Cell] = {}
         self._cell: Cell | None = None
         self._cell_us = 0
@@ -95,9 +102,21 @@ class TariffPricer:
             period = self.periods.around(at_us)
             end_us = min(end_us, period.end_us)
             ladder = Ladder(period, tuple((line.counter, line.bounds_uwh(period.days)) for line in rates.graduated))
+        for periods in self._beside:
+            end_us = min(end_us, periods.around(at_us).end_us)
         self._cell_us = at_us
         found = self._cell = self.cells[at_us] = Cell(end_us, rates, ladder)
         return found
+
+    def stand_beside(self, versions: Sequence["TariffPricer"]) -> None:
+        """Take all versions of the tariff: energy counts apart where a tier period of any of them begins."""
+        self.counted = frozenset[Counter]().union(*(version.counters for version in versions))
+        self._beside = tuple(version.periods for version in versions if version is not self and version.counters)
+        self.forget()
+
+    def counts_anew(self, at_us: int) -> bool:
+        """Tell whether a tier period of another version begins at an instant."""
+        return any(periods.around(at_us).start_us == at_us for periods in self._beside)
 
     def forget(self) -> None:
         """Forget what was looked up in series: one of them has changed."""

@@ -300,3 +300,54 @@ def test_tiers_share_out_an_intervals_energy_once_for_each_charge(
         for charge_id in shared:
             times = [(start, end) for name, start, end in ends if name == charge_id]
             assert all(one[1] <= other[0] for one, other in pairwise(times))
+
+
+def month_after(first: dict[str, Any], second: dict[str, Any], since: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Price one record of March, and one hour after it, with a second version that holds from an instant in March."""
+    newer = second | {"version": 2, "valid_from": since}
+    book = book_of(location_of([link("tiered")], 60), tariffs=[first])
+    book.put_tariff(parse_tariff(newer), "tiered/2")
+    march = {"start_time": "2025-03-01T00:00:00Z", "end_time": "2025-03-31T23:00:00Z"}
+    april = {"start_time": "2025-03-31T23:00:00Z", "end_time": "2025-04-01T00:00:00Z"}
+    record = {"location_id": "loc_1", "units": "KWH"}
+    values = [record | march | {"value": 743}, record | april | {"value": 1}]
+    partition = SimulatedPartition([message(json.dumps(one).encode(), at) for at, one in enumerate(values)], book)
+    partition.finish()
+    return published_costs(partition)
+
+
+def plain_tariff(**fields: Any) -> dict[str, Any]:
+    return flat_tariff("tiered") | {"timezone": "Europe/London"} | fields
+
+
+def tiered_tariff(period: str, bound: str, **fields: Any) -> dict[str, Any]:
+    tiers = [{"up_to_kwh": bound, "rate": "0.10"}, {"rate": "0.20"}]
+    charge = {"charge_id": "energy", "kind": "energy", "bands": [{"name": "all", "tiers": tiers}]}
+    return plain_tariff(tier_period=period, charges=[charge], **fields)
+
+
+def energies(lines: list[tuple[Any, ...]]) -> list[tuple[int, int]]:
+    """Return (tier, energy in Wh) of each component, of one hour for each kWh."""
+    return [(tier, energy_uwh // 1_000_000) for _, _, tier, energy_uwh, _ in lines[1:]]
+
+
+def test_what_a_version_without_tiers_priced_in_the_same_interval_counts() -> None:
+    month, _ = month_after(plain_tariff(), tiered_tariff("P1M", "500"), "2025-03-11T00:00:00Z").values()
+    assert energies(month) == [(1, 240_000), (1, 260_000), (2, 243_000)]
+
+
+def test_energy_counts_in_the_tier_period_of_the_version_that_asks_for_it() -> None:
+    """A version without tiers ends at noon: of what it priced, the morning counts towards the day of the next one."""
+    month, hour = month_after(plain_tariff(), tiered_tariff("P1D", "20"), "2025-03-31T11:00:00Z").values()
+    assert sum(energy for _, energy in energies(month)) == 743_000
+    assert energies(month)[-2:] == [(1, 8_000), (2, 4_000)]
+    assert energies(hour) == [(1, 1_000)]
+
+
+def test_energy_of_a_month_counts_in_a_tier_period_that_began_inside_it() -> None:
+    tiered = tiered_tariff("BILLING", "100", billing_period={"anchor_day": 29})
+    _, hour = month_after(plain_tariff(), tiered, "2025-03-31T23:00:00Z").values()
+    assert energies(hour) == [(1, 1_000)]
+    tiered = tiered_tariff("BILLING", "71", billing_period={"anchor_day": 29})
+    _, hour = month_after(plain_tariff(), tiered, "2025-03-31T23:00:00Z").values()
+    assert energies(hour) == [(2, 1_000)]
