@@ -1,8 +1,8 @@
-"""Run all measurements: the tariff engine alone, throughput on a broker beside a bare loop, latency on a broker."""
+"""Run all measurements: the tariff engine alone, throughput on a broker beside a bare loop, latency, repricing."""
 
 import argparse
 
-from benchmarks import engine, latency, throughput
+from benchmarks import engine, latency, repricing, throughput
 
 
 def main() -> None:
@@ -16,6 +16,8 @@ def main() -> None:
     throughput.main(["--runs", "1", "--steps", "10"] if quick else [])
     print("== latency from producer to priced record (python -m benchmarks.latency)", flush=True)
     latency.main(["--runs", "1", "--seconds", "10"] if quick else [])
+    print("== a year of one location priced again (python -m benchmarks.repricing)", flush=True)
+    repricing.main(["--runs", "1"] if quick else [])
 
 
 if __name__ == "__main__":
