@@ -1,7 +1,6 @@
 """Tariff documents (topic `meter.tariffs`): JSON to `Tariff` and back."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
@@ -11,15 +10,9 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from app.domain.calendar import INTERVAL_MINUTES
 from app.domain.instants import format_instant
 from app.domain.tariffs import (
-    DAY_NAMES,
-    MINUTES_PER_DAY,
-    Band,
     BillingPeriod,
     Charge,
-    DayName,
-    DemandBand,
     DemandCharge,
-    DemandTier,
     Direction,
     EnergyCharge,
     FixedCharge,
@@ -30,14 +23,10 @@ from app.domain.tariffs import (
     SeriesRate,
     Tariff,
     Tax,
-    Tier,
     TierPeriod,
-    When,
 )
-from app.domain.tiers import tier_problems
 from app.domain.timeline import holes, unsupported
 from app.wire.documents import (
-    Clock,
     Currency,
     DateText,
     Document,
@@ -54,14 +43,26 @@ from app.wire.documents import (
     check_some,
 )
 from app.wire.documents import field_names as names_of
+from app.wire.tariff_bands import (
+    BandFields,
+    Problem,
+    TierFields,
+    WhenFields,
+    band_document,
+    check_bands,
+    demand_band_document,
+    month_day,
+    not_negative,
+    optional,
+    positive,
+    repeated,
+)
 
 MAX_CHARGES: Final = 50
 MAX_BANDS: Final = 100
-MAX_WINDOWS: Final = 100
 MAX_WINDOWS_IN_ALL: Final = 2000
 """Of all charges together: each kind of day of the year is tried against each window."""
 
-MAX_TIERS: Final = 20
 MAX_TAXES: Final = 20
 MAX_HOLIDAYS: Final = 2000
 DEFAULT_MEASUREMENT_MINUTES: Final = 30
@@ -69,20 +70,6 @@ MONTHS_PER_YEAR: Final = 12
 MAX_DAY_OF_MONTH: Final = 31
 BILLING_MONTHS: Final = (1, 2, 3, 4, 6, 12)
 """Billing periods divide the year, so that they begin in the same months of each."""
-
-_Problem = tuple[str, str]
-
-
-def _not_negative(value: Decimal) -> Decimal:
-    if value < 0:
-        raise ValueError(f"'{value}' is negative (expected 0 or more)")
-    return value
-
-
-def _positive(value: Decimal) -> Decimal:
-    if value <= 0:
-        raise ValueError(f"'{value}' is not positive (expected more than 0)")
-    return value
 
 
 def _measurable(minutes: int) -> int:
@@ -95,82 +82,6 @@ def _from_one(version: int) -> int:
     if version < 1:
         raise ValueError(f"{version} is not a version (expected 1 or more)")
     return version
-
-
-def _repeated(names: Sequence[str], field: str) -> Iterator[_Problem]:
-    """Yield a problem for each object whose name another one before it has."""
-    seen: Counter[str] = Counter()
-    for number, name in enumerate(names):
-        if seen[name]:
-            yield f"[{number}].{field}", f"{name!r} stands more than once (expected each once)"
-        seen[name] += 1
-
-
-class _When(Document):
-    first: MonthDay = Field(default=(1, 1), alias="from")
-    last: MonthDay = Field(default=(12, 31), alias="to")
-    days: Annotated[tuple[DayName, ...], Field(max_length=100, strict=False), AfterValidator(check_some)] = DAY_NAMES
-    start: Clock = 0
-    end: Clock = MINUTES_PER_DAY
-
-    def to_domain(self) -> When:
-        return When(self.first, self.last, frozenset(self.days), self.start, self.end)
-
-
-class _Tier(Document):
-    """A tier of an energy band (kWh) or of a demand band (kW); `_Charge` sees that it has the right bound."""
-
-    up_to_kwh: Annotated[Rate, AfterValidator(_positive)] | None = None
-    up_to_kwh_per_day: Annotated[Rate, AfterValidator(_positive)] | None = None
-    up_to_kw: Annotated[Rate, AfterValidator(_positive)] | None = None
-    rate: Rate
-
-
-class _Band(Document):
-    name: Identifier
-    when: Annotated[tuple[_When, ...], Field(max_length=MAX_WINDOWS, strict=False)] = ()
-    tiers: Annotated[tuple[_Tier, ...], Field(max_length=MAX_TIERS, strict=False)]
-
-    def energy_problems(self) -> Iterator[_Problem]:
-        """Yield what is wrong with the band of an energy charge."""
-        for number, tier in enumerate(self.tiers):
-            if tier.up_to_kw is not None:
-                yield f"tiers[{number}].up_to_kw", "belongs to demand charges (expected up_to_kwh)"
-        yield from tier_problems(self.to_energy().tiers)
-
-    def demand_problems(self) -> Iterator[_Problem]:
-        """Yield what is wrong with the band of a demand charge."""
-        if not self.tiers:
-            yield "tiers", "empty (expected one tier with its rate)"
-        above = Decimal(0)
-        for number, tier in enumerate(self.tiers):
-            path = f"tiers[{number}]"
-            for field in ("up_to_kwh", "up_to_kwh_per_day"):
-                if getattr(tier, field) is not None:
-                    yield f"{path}.{field}", "belongs to energy charges (expected up_to_kw)"
-            last = number == len(self.tiers) - 1
-            if last and tier.up_to_kw is not None:
-                yield f"{path}.up_to_kw", f"'{tier.up_to_kw}' bounds the last tier (expected null)"
-            elif not last and tier.up_to_kw is None:
-                yield f"{path}.up_to_kw", "null before the last tier (expected a bound)"
-            elif tier.up_to_kw is not None and tier.up_to_kw <= above:
-                yield f"{path}.up_to_kw", f"'{tier.up_to_kw}' is not above the tier before it ('{above}')"
-            above = tier.up_to_kw or above
-
-    def to_energy(self) -> Band:
-        tiers = tuple(Tier(tier.up_to_kwh, tier.rate, tier.up_to_kwh_per_day) for tier in self.tiers)
-        return Band(self.name, tuple(when.to_domain() for when in self.when), tiers)
-
-    def to_demand(self) -> DemandBand:
-        tiers = tuple(DemandTier(tier.up_to_kw, tier.rate) for tier in self.tiers)
-        return DemandBand(self.name, tuple(when.to_domain() for when in self.when), tiers)
-
-
-def _check_bands(bands: tuple[_Band, ...]) -> tuple[_Band, ...]:
-    found = list(_repeated([band.name for band in bands], "name"))
-    if found:
-        raise Problems(found)
-    return bands
 
 
 class _SeriesRate(Document):
@@ -207,7 +118,7 @@ class _Charge(Document):
     kind: Literal["energy", "fixed", "demand", "minimum"]
     tier_scope: Literal["charge", "band"] | None = None
     bands: (
-        Annotated[tuple[_Band, ...], Field(max_length=MAX_BANDS, strict=False), AfterValidator(_check_bands)] | None
+        Annotated[tuple[BandFields, ...], Field(max_length=MAX_BANDS, strict=False), AfterValidator(check_bands)] | None
     ) = None
     series: _SeriesRate | None = None
     per: Per | None = None
@@ -216,7 +127,7 @@ class _Charge(Document):
     last: MonthDay | None = Field(default=None, alias="to")
     measurement_minutes: Annotated[Integer, AfterValidator(_measurable)] | None = None
     measured_over: Per | None = None
-    minimum_kw: Annotated[Rate, AfterValidator(_not_negative)] | None = None
+    minimum_kw: Annotated[Rate, AfterValidator(not_negative)] | None = None
 
     @model_validator(mode="after")
     def _fields_of_kind(self) -> "_Charge":
@@ -225,7 +136,7 @@ class _Charge(Document):
             raise Problems(found)
         return self
 
-    def _problems(self) -> Iterator[_Problem]:
+    def _problems(self) -> Iterator[Problem]:
         article = "an" if self.kind == "energy" else "a"
         for name in sorted(frozenset().union(*_FIELDS_OF_KIND.values()) - _FIELDS_OF_KIND[self.kind]):
             if getattr(self, name) is not None:
@@ -246,7 +157,7 @@ class _Charge(Document):
             for path, sentence in problems:
                 yield f"bands[{number}].{path}", sentence
 
-    def _energy_problems(self) -> Iterator[_Problem]:
+    def _energy_problems(self) -> Iterator[Problem]:
         if self.bands == () and self.series is None:
             yield "bands", "empty (expected at least one band)"
         elif bool(self.bands) == (self.series is not None):
@@ -279,7 +190,7 @@ class _Charge(Document):
 
 
 def _check_charges(charges: tuple[_Charge, ...]) -> tuple[_Charge, ...]:
-    found = list(_repeated([charge.charge_id for charge in charges], "charge_id"))
+    found = list(repeated([charge.charge_id for charge in charges], "charge_id"))
     if found:
         raise Problems(found)
     return charges
@@ -287,7 +198,7 @@ def _check_charges(charges: tuple[_Charge, ...]) -> tuple[_Charge, ...]:
 
 class _Tax(Document):
     name: Identifier
-    rate: Annotated[Rate, AfterValidator(_not_negative)]
+    rate: Annotated[Rate, AfterValidator(not_negative)]
     charges: Annotated[tuple[Identifier, ...], Field(max_length=MAX_CHARGES, strict=False)] | None = None
 
 
@@ -316,7 +227,7 @@ class _BillingPeriod(Document):
 
 
 class _LineRounding(Document):
-    quantum: Annotated[Rate, AfterValidator(_positive)] = Decimal("0.01")
+    quantum: Annotated[Rate, AfterValidator(positive)] = Decimal("0.01")
     mode: RoundingMode = "HALF_UP"
 
 
@@ -371,7 +282,7 @@ class _Tariff(Document):
 
 
 _NAMES: Final = names_of(
-    _Tariff, _Charge, _Band, _When, _Tier, _SeriesRate, _Tax, _BillingPeriod, _Rounding, _LineRounding
+    _Tariff, _Charge, BandFields, WhenFields, TierFields, _SeriesRate, _Tax, _BillingPeriod, _Rounding, _LineRounding
 )
 
 
@@ -437,7 +348,7 @@ def _charge_document(charge: Charge) -> dict[str, Any]:
     match charge:
         case FixedCharge():
             document |= {"kind": "fixed", "per": charge.per, "amount": f"{charge.amount:f}"}
-            return document | {"from": _month_day(charge.first), "to": _month_day(charge.last)}
+            return document | {"from": month_day(charge.first), "to": month_day(charge.last)}
         case MinimumCharge():
             return document | {"kind": "minimum", "per": charge.per, "amount": f"{charge.amount:f}"}
         case DemandCharge():
@@ -447,12 +358,12 @@ def _charge_document(charge: Charge) -> dict[str, Any]:
                 "measured_over": charge.measured_over,
                 "per": charge.per,
                 "minimum_kw": f"{charge.minimum_kw:f}",
-                "bands": [_demand_band_document(band) for band in charge.bands],
+                "bands": [demand_band_document(band) for band in charge.bands],
             }
         case EnergyCharge():
             document |= {"kind": "energy", "tier_scope": charge.tier_scope}
             if charge.series is None:
-                return document | {"bands": [_band_document(band) for band in charge.bands]}
+                return document | {"bands": [band_document(band) for band in charge.bands]}
             return document | {"series": _series_document(charge.series)}
 
 
@@ -461,46 +372,6 @@ def _series_document(rate: SeriesRate) -> dict[str, Any]:
         "series_id": rate.series_id,
         "multiplier": f"{rate.multiplier:f}",
         "adder": f"{rate.adder:f}",
-        "cap": _optional(rate.cap),
-        "floor": _optional(rate.floor),
+        "cap": optional(rate.cap),
+        "floor": optional(rate.floor),
     }
-
-
-def _band_document(band: Band) -> dict[str, Any]:
-    return {
-        "name": band.name,
-        "when": [_when_document(when) for when in band.when],
-        "tiers": [_tier_document(tier) for tier in band.tiers],
-    }
-
-
-def _tier_document(tier: Tier) -> dict[str, Any]:
-    if tier.up_to_kwh_per_day is not None:
-        return {"up_to_kwh_per_day": f"{tier.up_to_kwh_per_day:f}", "rate": f"{tier.rate:f}"}
-    return {"up_to_kwh": _optional(tier.up_to_kwh), "rate": f"{tier.rate:f}"}
-
-
-def _demand_band_document(band: DemandBand) -> dict[str, Any]:
-    return {
-        "name": band.name,
-        "when": [_when_document(when) for when in band.when],
-        "tiers": [{"up_to_kw": _optional(tier.up_to_kw), "rate": f"{tier.rate:f}"} for tier in band.tiers],
-    }
-
-
-def _when_document(when: When) -> dict[str, Any]:
-    return {
-        "from": _month_day(when.first),
-        "to": _month_day(when.last),
-        "days": [name for name in DAY_NAMES if name in when.days],
-        "start": f"{when.start_minute // 60:02d}:{when.start_minute % 60:02d}",
-        "end": f"{when.end_minute // 60:02d}:{when.end_minute % 60:02d}",
-    }
-
-
-def _month_day(at: tuple[int, int]) -> str:
-    return f"{at[0]:02d}-{at[1]:02d}"
-
-
-def _optional(value: Decimal | None) -> str | None:
-    return None if value is None else f"{value:f}"
