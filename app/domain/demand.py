@@ -7,14 +7,13 @@ window counts with its mean power.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final, NamedTuple
 
+from app.domain.band_times import BandTimes
 from app.domain.calendar import IntervalGrid, date_of_day, grid_for
-from app.domain.tariffs import Band, DemandBand, DemandCharge, EnergyCharge, Tariff, Tier
-from app.domain.timeline import Segment, Timeline
+from app.domain.tariffs import DemandBand, DemandCharge, Tariff
 
 _UWH_PER_KWH: Final = 10**9
 _US_PER_HOUR: Final = 3_600_000_000
@@ -70,7 +69,7 @@ class DemandMeter:
         self._grid = grid_for(tariff.timezone, charge.measurement_minutes)
         self._calendar = self._grid.calendar
         self._energies = window_energies(measured, self._grid)
-        self._bands = _Bands(tariff, charge.bands)
+        self._bands = BandTimes(tariff, charge.bands)
 
     def peaks(self, days: Iterable[int]) -> dict[int, Peak]:
         """Return the peak of each band, by its number, of which a window begins on one of the days (in order)."""
@@ -95,25 +94,6 @@ class DemandMeter:
             while at_us < end_us:
                 yield self._grid.bounds(at_us)
                 _, at_us = self._grid.bounds(at_us)
-
-
-class _Bands:
-    """Finds the demand band at an instant, by the rules of energy bands: the first that matches, or none."""
-
-    __slots__ = ("_segment", "_timeline")
-
-    def __init__(self, tariff: Tariff, bands: Sequence[DemandBand]) -> None:
-        """Lay the bands out as those of an energy charge that may have holes, as export's may."""
-        named = tuple(Band(str(number), band.when, (Tier(None, Decimal(0)),)) for number, band in enumerate(bands))
-        self._timeline = Timeline(replace(tariff, direction="EXPORT", charges=(EnergyCharge("demand", named),)))
-        self._segment: Segment | None = None
-
-    def at(self, at_us: int) -> int | None:
-        """Return the number of the band at an instant. Windows come in order: most lie in the segment before."""
-        segment = self._segment
-        if segment is None or not segment.start_us <= at_us < segment.end_us:
-            segment = self._segment = self._timeline.segment(at_us)
-        return int(segment.charges[0].band or 0) if segment.charges else None
 
 
 def in_tiers(charge_band: DemandBand, kw: Fraction) -> list[InTier]:
