@@ -35,6 +35,7 @@ _MONTH_DAY: Final = re.compile(r"(\d{2})-(\d{2})", re.ASCII)
 _CLOCK: Final = re.compile(r"(\d{2}):(\d{2})", re.ASCII)
 _CURRENCY: Final = re.compile(r"[A-Z]{3}", re.ASCII)
 _FIELD_NAME: Final = re.compile(r"\w[\w-]{0,79}", re.ASCII)
+_DECIMAL: Final = re.compile(r"Decimal\('([^']*)'\)")
 _CLOSE: Final = 0.7
 """How alike two field names are of which one may be meant by the other."""
 
@@ -263,7 +264,7 @@ def _load_json(text: str, problems: list[str], *, is_line: bool = False) -> Any:
         raise DocumentError([f"not JSON: {error.msg} at {line}column {error.colno}"]) from None
     except RecursionError:
         raise DocumentError(["not a document: nested too deeply"]) from None
-    problems += [f"{_path(place)}: stands more than once in one object (expected once)" for place in repeated]
+    problems += [f"{path_text(place)}: stands more than once in one object (expected once)" for place in repeated]
     return loaded
 
 
@@ -271,7 +272,7 @@ def shown(value: object) -> str:
     """Return a value as a problem quotes it: short, and as JSON names it."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
-    text = repr(value)
+    text = _DECIMAL.sub(r"\1", repr(value))
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 1]}…"
 
 
@@ -279,7 +280,7 @@ def _sentences(error: ValidationError, names: Sequence[str]) -> list[str]:
     """Turn pydantic's findings into our sentences."""
     sentences = []
     for item in error.errors(include_url=False):
-        path = _path(item["loc"])
+        path = path_text(item["loc"])
         cause = item.get("ctx", {}).get("error")
         if isinstance(cause, Problems):
             sentences += [_join(_path_join(path, inner), sentence) for inner, sentence in cause.found]
@@ -299,6 +300,8 @@ def _sentence(kind: str, value: object, item: Mapping[str, Any], cause: object, 
         return f"unknown field, with the value {shown(value)} ({hint})"
     if kind == "literal_error":
         return f"{shown(value)} is not one of {item['ctx']['expected']}"
+    if kind == "too_long" and isinstance(value, list):
+        return f"{len(value)} of them (expected at most {item['ctx']['max_length']})"
     expected = {
         "tuple_type": "a list",
         "bool_type": "true or false",
@@ -311,7 +314,7 @@ def _sentence(kind: str, value: object, item: Mapping[str, Any], cause: object, 
     return f"{shown(value)} is not what belongs here (expected {expected})"
 
 
-def _path(place: Sequence[int | str]) -> str:
+def path_text(place: Sequence[int | str]) -> str:
     """Return a place as a path such as "charges[0].bands[1]"; names that are no plain ones are quoted."""
     steps = (
         f".{step}" if isinstance(step, str) and _FIELD_NAME.fullmatch(step) else f"[{shown(step)}]" for step in place

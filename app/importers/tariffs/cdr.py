@@ -56,6 +56,9 @@ _MODELS: Final = (
     "QUOTA",
 )  # fmt: skip
 _DIRECTIONS: Final = (None, "IMPORT", "EXPORT")
+_MAX_OBJECTS: Final = 5000
+"""In one contract: published ones have a few hundred."""
+
 _BLOCK_TYPES: Final = ("singleRate", "timeOfUseRates", "demandCharges")
 _PERIOD_FIELDS: Final = frozenset({
     "bandedDailySupplyCharges", "dailySupplyCharge", "dailySupplyCharges", "dailySupplyChargeType", "demandCharges",
@@ -84,8 +87,23 @@ def import_cdr(document: Any, options: ImportOptions) -> Imported:
     if "data" in plan:
         plan = expect_object(plan["data"], "data")
     contract = expect_object(plan.get(_CONTRACT), _CONTRACT)
+    objects_in_it = _count_objects(contract)
+    if objects_in_it > _MAX_OBJECTS:
+        raise DocumentError([f"{_CONTRACT}: {objects_in_it} objects in it (expected at most {_MAX_OBJECTS})"])
     _check(plan, contract, options)
     return _Import(plan, contract, options).run()
+
+
+def _count_objects(value: Any) -> int:
+    count, left = 0, [value]
+    while left:
+        found = left.pop()
+        if isinstance(found, Mapping):
+            count += 1
+            left += found.values()
+        elif isinstance(found, list):
+            left += found
+    return count
 
 
 def _check(plan: Mapping[str, Any], contract: Mapping[str, Any], options: ImportOptions) -> None:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from app.domain.calendar import calendar_for, timezones
@@ -28,6 +29,10 @@ _YEAR: Final = tuple(date(_LEAP_YEAR, 1, 1) + timedelta(days=number) for number 
 _MONTH_DAY: Final = re.compile(r"(\d{2})-(\d{2})", re.ASCII)
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _LAST_YEAR: Final = 9990
+_MAX_NAMED: Final = 5
+_MAX_ELEMENTS: Final = 200
+"""Of one list: published plans have a dozen."""
+
 _BROKEN_HILL: Final = "2880"
 """Postcode in New South Wales that keeps South Australia's time; Essential Energy serves it."""
 
@@ -70,7 +75,7 @@ class Season(NamedTuple):
     @property
     def days(self) -> frozenset[date]:
         """Return its days in a leap year."""
-        return frozenset(on for on in _YEAR if on in self)
+        return _days_between(self.first, self.last)
 
     @property
     def is_whole_year(self) -> bool:
@@ -86,6 +91,11 @@ class Season(NamedTuple):
     def document(self) -> dict[str, str]:
         """Return it as the fields `from` and `to` of our documents; none for the whole year."""
         return {} if self.is_whole_year else {"from": month_day(self.first), "to": month_day(self.last)}
+
+
+@lru_cache(maxsize=1024)
+def _days_between(first: tuple[int, int], last: tuple[int, int]) -> frozenset[date]:
+    return frozenset(on for on in _YEAR if in_season(first, last, on))
 
 
 WHOLE_YEAR: Final = Season((1, 1), (12, 31))
@@ -115,7 +125,8 @@ def year_problem(seasons: Sequence[Season]) -> str | None:
         if not holding:
             return f"no tariff period holds {on:%m-%d} (expected each day of the year in one)"
         if len(holding) > 1:
-            return f"{len(holding)} tariff periods hold {on:%m-%d}: {', '.join(holding)} (expected each day in one)"
+            named = ", ".join(holding[:_MAX_NAMED]) + ", …" * (len(holding) > _MAX_NAMED)
+            return f"{len(holding)} tariff periods hold {on:%m-%d}: {named} (expected each day in one)"
     return None
 
 
@@ -164,6 +175,9 @@ def objects(item: Mapping[str, Any], name: str, path: str, refused: list[Part]) 
         return
     if value is not None and not isinstance(value, list):
         refused.append(Part(f"{path}{name}", f"{shown(value)} is not a list (expected a list of objects)"))
+        return
+    if value is not None and len(value) > _MAX_ELEMENTS:
+        refused.append(Part(f"{path}{name}", f"{len(value)} elements (expected at most {_MAX_ELEMENTS})"))
         return
     for number, element in enumerate(value or ()):
         at = f"{path}{name}[{number}]"

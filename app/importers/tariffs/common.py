@@ -5,13 +5,18 @@ express is a `Part`. A part that is `refused` would change what energy costs, so
 something else than the foreign tariff; a part that is `left_out` (fees on payment, eligibility, marketing) would not.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, NamedTuple
+from json import JSONDecodeError
+from typing import Any, Final, NamedTuple
 
-from app.wire.documents import DocumentError
+from app.wire.document_json import decode
+from app.wire.documents import DocumentError, path_text, shown
+
+_MAX_BYTES: Final = 64 << 20
+_MAX_DIGITS: Final = 100
+"""Of a number and of its exponent: bounds that mean "none" have exponents of 38."""
 
 
 class Part(NamedTuple):
@@ -65,13 +70,36 @@ def read_json(raw: bytes) -> Any:
     """Decode a foreign JSON document; numbers with a point become `Decimal`, so that no digit of a rate is lost.
 
     Raises:
-        DocumentError: the bytes are no JSON.
+        DocumentError: the bytes are no JSON, or more of it than any tariff; a number is out of reach of all prices; a
+        field stands more than once in one object, so that its value is not said.
 
     """
+    if len(raw) > _MAX_BYTES:
+        raise DocumentError([f"{len(raw)} bytes are more than any tariff has (expected at most {_MAX_BYTES})"])
     try:
-        return json.loads(raw, parse_float=Decimal)
-    except (UnicodeDecodeError, ValueError) as error:
+        found, repeated = decode(raw.decode("utf-8-sig"), _read_number)
+    except (UnicodeDecodeError, JSONDecodeError) as error:
         raise DocumentError([f"not JSON: {error}"]) from None
+    except RecursionError:
+        raise DocumentError(["not JSON of a tariff: nested too deeply"]) from None
+    if repeated:
+        raise DocumentError(
+            [f"{path_text(place)}: stands more than once in one object (expected once)" for place in repeated]
+        )
+    return found
+
+
+def _read_number(text: str) -> Decimal:
+    """Return a number with a point, an exponent, or many digits; NaN and infinities, which the importers name."""
+    number = Decimal(text) if len(text) <= _MAX_DIGITS and abs(_exponent(text)) <= _MAX_DIGITS else None
+    if number is None:
+        raise DocumentError([f"{shown(text)} is no number of a tariff (expected at most {_MAX_DIGITS} digits)"])
+    return number
+
+
+def _exponent(text: str) -> int:
+    _, _, exponent = text.lower().partition("e")
+    return int(exponent) if exponent.lstrip("+-").isdecimal() and len(exponent) < _MAX_DIGITS else 0
 
 
 def rate_text(value: Decimal) -> str:
@@ -90,5 +118,5 @@ def expect_object(value: Any, path: str) -> Mapping[str, Any]:
 
     """
     if not isinstance(value, Mapping):
-        raise DocumentError([f"{path}: {value!r} is not an object"])
+        raise DocumentError([f"{path}: {shown(value)} is not an object"])
     return value

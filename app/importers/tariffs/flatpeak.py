@@ -20,7 +20,7 @@ from typing import Any, Final
 from app.domain.overlaps import overlaps
 from app.domain.tariffs import DAY_NAMES, WEEKDAYS
 from app.importers.tariffs.common import Imported, ImportOptions, expect_object, rate_text
-from app.wire.documents import DocumentError
+from app.wire.documents import DocumentError, shown
 from app.wire.tariff import parse_tariff
 
 _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -157,7 +157,7 @@ class _Reader:
             direction = self._options.direction or str(tariff.get("direction", "")).upper()
             if direction not in _DIRECTIONS:
                 raise DocumentError(
-                    [f"{self._at('direction')}: {tariff.get('direction')!r} is not one of {_DIRECTIONS}"]
+                    [f"{self._at('direction')}: {shown(tariff.get('direction'))} is not one of {_DIRECTIONS}"]
                 )
             entries = [(f"schedule[{number}]", entry) for number, entry in enumerate(tariff["schedule"])]
             yield from self._document("schedule", entries, direction, str(tariff.get("id", "")), self._rate)
@@ -182,7 +182,7 @@ class _Reader:
             for number, schedule in enumerate(schedules):
                 path = f"{name}[{number}]"
                 if expect_object(schedule, self._at(path)).get("type", "weekday") != "weekday":
-                    self._result.refuse(self._at(f"{path}.type"), f"{schedule['type']!r} is not 'weekday'")
+                    self._result.refuse(self._at(f"{path}.type"), f"{shown(schedule['type'])} is not 'weekday'")
                     continue
                 data = _list(schedule.get("data"), self._at(f"{path}.data"))
                 entries += [(f"{path}.data[{position}]", entry) for position, entry in enumerate(data)]
@@ -270,7 +270,7 @@ class _Reader:
         if not dates:
             return list(_month_runs(months))
         if not all(isinstance(date, int) and 1 <= date <= max(_LAST_DAYS) for date in dates):
-            self._result.refuse(f"{path}.dates", f"{dates!r} are not days of the month (1 to 31)")
+            self._result.refuse(f"{path}.dates", f"{shown(dates)} are not days of the month (1 to 31)")
             return []
         return [
             (f"{month + 1:02d}-{first:02d}", f"{month + 1:02d}-{last:02d}")
@@ -294,7 +294,9 @@ class _Reader:
         for name in ("valid_from", "valid_to"):
             time = _time(hours.get(name))
             if time is None:
-                self._result.refuse(f"{path}.{name}", f"{hours.get(name)!r} is not a time in whole minutes (HH:MM:00)")
+                self._result.refuse(
+                    f"{path}.{name}", f"{shown(hours.get(name))} is not a time in whole minutes (HH:MM:00)"
+                )
                 return []
             times.append(time)
         start, end = times
@@ -321,7 +323,7 @@ class _Reader:
                 return ()
             bound = _number(rate.get("to_kwh"))
             if bound is None and rate.get("to_kwh") is not None:
-                self._result.refuse(f"{at}.to_kwh", f"{rate['to_kwh']!r} is not a number")
+                self._result.refuse(f"{at}.to_kwh", f"{shown(rate['to_kwh'])} is not a number")
                 return ()
             tiers.append((None if bound is None else rate_text(bound), value))
         if tiers[-1][0] is not None:
@@ -350,7 +352,7 @@ class _Reader:
         """Return the only tier of a slot of the older object, whose costs are in small currency units."""
         cost = _number(hours.get("cost"))
         if cost is None:
-            self._result.refuse(f"{path}.cost", f"{hours.get('cost')!r} is not a number")
+            self._result.refuse(f"{path}.cost", f"{shown(hours.get('cost'))} is not a number")
             return ()
         currency = self._options.currency
         decimals = 0 if currency in _NO_DECIMALS else 3 if currency in _THREE_DECIMALS else 2
@@ -395,7 +397,7 @@ def _list(value: Any, path: str) -> list[Any]:
     """Return a list; null is an empty one. Raises `DocumentError` for anything else."""
     if value is None or isinstance(value, list):
         return value or []
-    raise DocumentError([f"{path}: {value!r} is not a list"])
+    raise DocumentError([f"{path}: {shown(value)} is not a list"])
 
 
 def _time(value: Any) -> str | None:

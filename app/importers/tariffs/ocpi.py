@@ -18,7 +18,7 @@ from app.domain.calendar import LocalCalendar, UnknownTimezoneError, calendar_fo
 from app.domain.instants import InstantError, format_instant, parse_instant_us
 from app.domain.tariffs import DAY_NAMES, WEEKDAYS
 from app.importers.tariffs.common import Imported, ImportOptions, expect_object, rate_text
-from app.wire.documents import DocumentError
+from app.wire.documents import DocumentError, shown
 
 _DAYS: Final = dict(
     zip(("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY"), WEEKDAYS, strict=True)
@@ -211,7 +211,7 @@ class _Reader:
         """Tell whether prices include tax; name where that leaves open what is to be paid."""
         said = self._tariff.get("tax_included")
         if said not in (None, "YES", "NO", "N/A"):
-            raise DocumentError([f"{self._at('tax_included')}: {said!r} is not one of YES, NO, N/A"])
+            raise DocumentError([f"{self._at('tax_included')}: {shown(said)} is not one of YES, NO, N/A"])
         for price in prices:
             path = f"{price.path}.vat"
             if said == "NO" and price.vat is None and price.price:
@@ -358,7 +358,7 @@ def _bands(prices: Sequence[_Energy], vat: Decimal) -> Iterator[dict[str, Any]]:
 def _number(value: Any, path: str) -> Decimal:
     if isinstance(value, int | Decimal) and not isinstance(value, bool) and Decimal(value).is_finite():
         return Decimal(value)
-    raise DocumentError([f"{path}: {value!r} is not a number"])
+    raise DocumentError([f"{path}: {shown(value)} is not a number"])
 
 
 def _clock(value: Any, path: str) -> str | None:
@@ -369,7 +369,7 @@ def _clock(value: Any, path: str) -> str | None:
     hour, colon, minute = text.partition(":")
     digits = hour.isdecimal() and minute.isdecimal() and text.isascii()
     if not (digits and colon and len(text) == _CLOCK_LENGTH and "00" <= hour <= "23" and "00" <= minute <= "59"):
-        raise DocumentError([f"{path}: {value!r} is not a time (HH:MM, 00:00 to 23:59)"])
+        raise DocumentError([f"{path}: {shown(value)} is not a time (HH:MM, 00:00 to 23:59)"])
     return text
 
 
@@ -377,7 +377,7 @@ def _date(value: Any, path: str) -> date | None:
     try:
         return None if value is None else date.fromisoformat(str(value))
     except ValueError:
-        raise DocumentError([f"{path}: {value!r} is not a date (YYYY-MM-DD)"]) from None
+        raise DocumentError([f"{path}: {shown(value)} is not a date (YYYY-MM-DD)"]) from None
 
 
 def _days(value: Any, path: str) -> tuple[str, ...]:
@@ -385,7 +385,7 @@ def _days(value: Any, path: str) -> tuple[str, ...]:
     if not value:
         return DAY_NAMES
     if not isinstance(value, list):
-        raise DocumentError([f"{path}: {value!r} is not a list"])
+        raise DocumentError([f"{path}: {shown(value)} is not a list"])
     unknown = [name for name in value if str(name) not in _DAYS]
     if unknown:
         raise DocumentError([f"{path}: {unknown[0]!r} is not a day of the week (MONDAY to SUNDAY)"])

@@ -43,6 +43,8 @@ from app.wire.tariff import parse_tariff
 _TIMEZONE: Final = "Europe/London"
 _CURRENCY: Final = "GBP"
 _MAX_VERSIONS: Final = 500
+_MAX_DAYS: Final = 20_000
+"""Of a series of prices, each a document: more than fifty years."""
 
 
 class _Basis(NamedTuple):
@@ -183,14 +185,7 @@ def _series(lists: Lists, basis: _Basis, series_id: Any, result: Imported) -> li
         if not _has_ends(rate):
             result.refuse(rate.path, "a rate without a beginning or an end among those of a series")
     _name_gaps(ended, result)
-    days: dict[int, list[dict[str, str]]] = {}
-    for rate in ended:
-        value = basis.pounds(rate)
-        for day in range(rate.start_us // US_PER_DAY, -(-rate.end_us // US_PER_DAY)):
-            start_us, end_us = max(rate.start_us, day * US_PER_DAY), min(rate.end_us, (day + 1) * US_PER_DAY)
-            point = {"start_time": format_instant(start_us), "end_time": format_instant(end_us), "value": value}
-            days.setdefault(day, []).append(point)
-    for _, points in sorted(days.items()):
+    for points in _points_by_day(ended, basis):
         document = {"series_id": series_id, "kind": "price", "unit": f"{_CURRENCY}/kWh", "points": points}
         try:
             parse_series(document)
@@ -202,6 +197,21 @@ def _series(lists: Lists, basis: _Basis, series_id: Any, result: Imported) -> li
     charge = {"charge_id": "energy", "kind": "energy", "series": {"series_id": series_id}}
     span_us = (ended[0].start_us, ended[-1].end_us)
     return [_Layer([(BEGIN_US, END_US, {"charge": charge})], span_us)]
+
+
+def _points_by_day(rates: Sequence[Published], basis: _Basis) -> list[list[dict[str, str]]]:
+    """Return the points of each UTC date, in order. Raises `DocumentError` for more dates than any file has."""
+    spanned = sum(-(-rate.end_us // US_PER_DAY) - rate.start_us // US_PER_DAY for rate in rates)
+    if spanned > len(rates) + _MAX_DAYS:
+        raise DocumentError([f"standard_unit_rates: {spanned} days of prices (expected at most {_MAX_DAYS})"])
+    days: dict[int, list[dict[str, str]]] = {}
+    for rate in rates:
+        value = basis.pounds(rate)
+        for day in range(rate.start_us // US_PER_DAY, -(-rate.end_us // US_PER_DAY)):
+            start_us, end_us = max(rate.start_us, day * US_PER_DAY), min(rate.end_us, (day + 1) * US_PER_DAY)
+            point = {"start_time": format_instant(start_us), "end_time": format_instant(end_us), "value": value}
+            days.setdefault(day, []).append(point)
+    return [points for _, points in sorted(days.items())]
 
 
 def _has_ends(rate: Published) -> bool:

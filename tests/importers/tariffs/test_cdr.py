@@ -48,7 +48,7 @@ def test_a_direction_asks_for_the_documents_of_that_direction_only() -> None:
     ("document", "options", "problem"),
     [
         ([], OPTIONS, "document: [] is not an object"),
-        ({"data": {"planId": "P1", "fuelType": "GAS"}}, OPTIONS, "electricityContract: None is not an object"),
+        ({"data": {"planId": "P1", "fuelType": "GAS"}}, OPTIONS, "electricityContract: null is not an object"),
         (plan(FLAT, model="FREE"), OPTIONS, "electricityContract.pricingModel: 'FREE' is not one of"),
         (plan(tariffPeriod=None), OPTIONS, "electricityContract.tariffPeriod: null is not a list"),
         (plan(FLAT), ImportOptions(currency="EUR"), "currency: 'EUR' (plans are in AUD)"),
