@@ -42,6 +42,8 @@ def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     return changed
 
 
+# Kafka's clients of tests before this one may live on in a thread, and use `random` while a value is drawn.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @pytest.mark.parametrize(("name", "file"), EXAMPLES)
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
