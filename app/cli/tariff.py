@@ -289,7 +289,10 @@ def _from_file(path: str) -> list[Tariff]:
 
 
 async def _from_topic(tariff_id: str) -> list[Tariff]:
-    """Return the versions of a tariff that the topic holds. Raises `InputError` if there are none."""
+    """Return the versions of a tariff that the topic holds.
+
+    Raises `InputError` if there are none, and `DocumentError` if the newest document of a key is at fault.
+    """
     from app.cli.consume import read_to_end  # noqa: PLC0415 - files need no Kafka
     from app.settings import load_settings  # noqa: PLC0415 - files need no settings
     from app.streams.topics import topic_names  # noqa: PLC0415 - files need no Kafka
@@ -299,7 +302,14 @@ async def _from_topic(tariff_id: str) -> list[Tariff]:
     newest: dict[bytes, bytes] = {}
     async for record in read_to_end(settings, topic):
         newest[record.key or b""] = record.value
-    documents = {key: parse_tariff(value) for key, value in newest.items() if value and _names(value, tariff_id)}
+    documents: dict[bytes, Tariff] = {}
+    for key, value in newest.items():
+        if value and _names(value, tariff_id):
+            try:
+                documents[key] = parse_tariff(value)
+            except DocumentError as error:
+                where = f"{topic}: {key.decode(errors='replace')}"
+                raise DocumentError([f"{where}: {problem}" for problem in error.problems]) from None
     # A message under another key is none that a worker takes.
     tariffs = [tariff for key, tariff in documents.items() if key.decode() in {tariff_id, version_key(tariff)}]
     if not tariffs:

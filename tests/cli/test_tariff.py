@@ -401,6 +401,7 @@ def test_a_tariff_is_shown_by_its_id_from_the_topic_as_it_is_now(kafka: str) -> 
         ("tou", tariff(PEAK, REST)),
         ("tou/2", tariff(band("all", "0.2"), version=2, valid_from="2026-01-01T00:00:00Z")),
         ("gone", None),
+        ("broken", tariff(band("all", "x"), tariff_id="broken")),
     ]
 
     async def publish() -> None:
@@ -419,6 +420,10 @@ def test_a_tariff_is_shown_by_its_id_from_the_topic_as_it_is_now(kafka: str) -> 
     assert "peak  0.30 GBP/kWh" in result.stdout
     assert "all  0.1 " not in result.stdout
     assert "all  0.2 GBP/kWh" in run("show", "tou", "--at", "2026-01-01T00:00:00Z", **env).stdout
+    broken = run("show", "broken", **env)
+    assert broken.exit_code == 2
+    where = f"{topic_names(settings).tariffs}: broken: charges[0].bands[0].tiers[0].rate"
+    assert f"Error: {where}: 'x' is not a decimal number" in broken.stderr
     missing = run("show", "gone", **env)
     assert missing.exit_code == 2
     assert "'gone' is neither a file nor a tariff in" in missing.stderr
