@@ -11,23 +11,23 @@ DATA = Path(__file__).parent.parent / "importers" / "tariffs" / "data"
 
 
 @pytest.mark.parametrize(
-    ("name", "file", "options", "at", "rate"),
+    ("file", "options", "at", "rate"),
     [
-        ("urdb", "api_time_of_use.json", ("--timezone", "America/Los_Angeles"), "2024-07-02", " USD/kWh"),
-        ("cdr", "inclusive-ends.json", (), "2025-07-02", " AUD/kWh"),
-        ("cdr", "exclusive-ends.json", (), "2025-07-02", " AUD/kWh"),
-        ("cdr", "single-rate.json", (), "2025-07-02", "AUD/kWh"),
-        ("octopus", "agile.json", (), "2025-07-02", "follows the series"),
-        ("octopus", "two_registers.json", (), "2025-07-02", " GBP/kWh"),
-        ("ocpi", "day_night_weekend.json", ("--timezone", "Europe/Amsterdam"), "2025-07-02", " EUR/kWh"),
-        ("flatpeak", "seasons_and_tiers.json", ("--currency", "GBP"), "2025-07-02", "GBP/kWh"),
+        ("urdb/api_time_of_use.json", ("--timezone", "America/Los_Angeles"), "2024-07-02", " USD/kWh"),
+        ("cdr/inclusive-ends.json", (), "2025-07-02", " AUD/kWh"),
+        ("cdr/exclusive-ends.json", (), "2025-07-02", " AUD/kWh"),
+        ("cdr/single-rate.json", (), "2025-07-02", "AUD/kWh"),
+        ("octopus/agile.json", (), "2025-07-02", "follows the series"),
+        ("octopus/two_registers.json", (), "2025-07-02", " GBP/kWh"),
+        ("ocpi/day_night_weekend.json", ("--timezone", "Europe/Amsterdam"), "2025-07-02", " EUR/kWh"),
+        ("flatpeak/seasons_and_tiers.json", ("--currency", "GBP"), "2025-07-02", "GBP/kWh"),
     ],
 )
 def test_what_is_imported_is_valid_and_has_a_rate(
-    tmp_path: Path, name: str, file: str, options: tuple[str, ...], at: str, rate: str
+    tmp_path: Path, file: str, options: tuple[str, ...], at: str, rate: str
 ) -> None:
     out = tmp_path / "tariffs.json"
-    imported = run("import", name, DATA / name / file, *options, "--partial", "--out", out)
+    imported = run("import", file.split("/")[0], DATA / file, *options, "--partial", "--out", out)
     assert (imported.exit_code, imported.stdout) == (0, "")
     documents = json.loads(out.read_text())
     checked = run("check", out)
