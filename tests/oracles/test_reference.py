@@ -1,0 +1,53 @@
+"""The engine against the slow reference: the same documents and records through both, equal to the last digit."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from tests.oracles.comparing import differences
+from tests.oracles.scenarios import DIFFICULT, Scenario, months, scenarios
+
+pytestmark = pytest.mark.oracle
+
+SEEDS = [int(number) for number in os.environ.get("ORACLE_SEEDS", "1").split(",")]
+"""More of them find more: ORACLE_SEEDS=2,3,4."""
+
+unhurried = settings(
+    deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck), print_blob=False
+)
+"""Without shrinking: prices are slow to compute twice, and a fault should be told in a minute."""
+
+seeds = pytest.mark.parametrize("number", SEEDS)
+zones = pytest.mark.parametrize("zone", sorted(DIFFICULT))
+
+
+def agree(scenes: st.SearchStrategy[Scenario], number: int, count: int) -> None:
+    """Hold the engine to the reference in scenes that a seed chooses: the same ones each time, on every machine."""
+
+    @seed(number)
+    @settings(unhurried, max_examples=count)
+    @given(scenes)
+    def in_each(scene: Scenario) -> None:
+        assert differences(*scene) == []
+
+    in_each()
+
+
+@seeds
+@zones
+def test_tariffs_without_tiers_cost_what_the_definition_says(zone: str, number: int) -> None:
+    agree(scenarios(zone, graduated=False), number, 5)
+
+
+@seeds
+@zones
+def test_tariffs_with_tiers_cost_what_the_definition_says(zone: str, number: int) -> None:
+    agree(scenarios(zone, graduated=True), number, 10)
+
+
+@seeds
+@pytest.mark.parametrize("zone", ["America/St_Johns", "Australia/Lord_Howe", "Europe/London"])
+def test_a_record_of_a_whole_month_costs_what_the_definition_says(zone: str, number: int) -> None:
+    agree(months(zone), number, 3)
