@@ -45,11 +45,12 @@ def create_app(settings: Settings | None = None, *, validate: Stage = reading_of
 
 
 class OfflineResult(NamedTuple):
-    """What pricing without Kafka leads to: priced and rejected records in their public forms, and the counts."""
+    """What pricing without Kafka leads to: priced and rejected records and intervals in their public forms, and counts."""
 
     priced: list[bytes]
     rejected: list[bytes]
     counts: Counter[Metric]
+    intervals: list[bytes]
 
 
 class _OfflineSink:
@@ -104,6 +105,7 @@ def price_offline(
         priced=[value for _, value in sorted(sink.outputs.get("priced", []), key=_by_key)],
         rejected=[value for _, value in sink.outputs.get("rejected", [])],
         counts=pipeline.metrics,
+        intervals=[value for _, value in found],
     )
 
 

@@ -14,14 +14,17 @@ from app.cli.documents import Loaded, read_documents
 from app.cli.errors import EXIT_FAILED, InputError, require_broker
 from app.cli.readings import STDIN, ReadingOptions, open_lines, read_rows
 from app.domain.bill_records import PricedInterval
+from app.domain.bill_sessions import asked_for
 from app.domain.bills import Bill, make_bill
 from app.domain.calendar import calendar_for
 from app.domain.locations import Location
+from app.domain.sessions import SessionPart
 from app.domain.tariffs import Tariff
 from app.importers.csv_readings import CsvOptions, Granularity
 from app.importers.detect import Format
 from app.importers.rows import Direction, read_map
 from app.wire.bill import NewestPriced, PricedRecordError, to_document
+from app.wire.session import NewestSessions
 
 _FAILURES_SHOWN: Final = 20
 _PLOTS: Final = (".png", ".svg", ".pdf")
@@ -80,7 +83,7 @@ def _plot_file(_ctx: click.Context, _option: click.Parameter, path: Path | None)
 @click.option("--location", "location_id", required=True, metavar="ID", help="Whose bill.")
 @click.option("--from", "first", required=True, callback=_date, metavar="DATE", help="First local date.")
 @click.option("--to", "end", required=True, callback=_date, metavar="DATE", help="Local date before which it ends.")
-@click.option("--device", "device_id", metavar="ID", help="Only this device's energy, without other charges.")
+@click.option("--device", "device_id", metavar="ID", help="Only this device's energy and sessions.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--table", "as_table", is_flag=True, help="Print tables (what is done by default).")
 @click.option("--days", is_flag=True, help="Tables: with the totals of each day.")
@@ -195,25 +198,32 @@ def _versions(tariffs: list[Tariff]) -> dict[str, list[Tariff]]:
     return found
 
 
-def _newest(asked: Asked, location: Location) -> NewestPriced:
+def _instants(asked: Asked, location: Location) -> tuple[int, int]:
+    """Return the midnights at which the bill begins and ends."""
     calendar = calendar_for(location.timezone)
     first, end = asked.period
-    return NewestPriced(location.location_id, calendar.day_start_us(first), calendar.day_start_us(end))
+    return calendar.day_start_us(first), calendar.day_start_us(end)
 
 
-def _bill(asked: Asked, location: Location, tariffs: dict[str, list[Tariff]], intervals: list[PricedInterval]) -> Bill:
-    return make_bill(location, tariffs, intervals, asked.period, asked.device_id)
+def _bill(
+    asked: Asked,
+    location: Location,
+    tariffs: dict[str, list[Tariff]],
+    intervals: list[PricedInterval],
+    sessions: list[SessionPart] | None,
+) -> Bill:
+    return make_bill(location, tariffs, intervals, asked.period, asked.device_id, sessions=sessions)
 
 
 def _from_priced(asked: Asked, location: Location, documents: Loaded, path: Path) -> Made:
-    """Bill priced JSON Lines."""
-    newest, warnings = _newest(asked, location), []
+    """Bill priced JSON Lines. They name no sessions."""
+    newest, warnings = NewestPriced(location.location_id, *_instants(asked, location)), []
     for number, line in enumerate(_lines(path), start=1):
         try:
             newest.take(line)
         except PricedRecordError as error:
             warnings.append(f"{path}:{number}: not a priced record: {error}")
-    return Made(_bill(asked, location, _versions(documents.tariffs), newest.intervals()), warnings)
+    return Made(_bill(asked, location, _versions(documents.tariffs), newest.intervals(), None), warnings)
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -231,14 +241,18 @@ def _from_records(asked: Asked, location: Location, documents: Loaded, files: Fi
 
     warnings: list[str] = []
     result = price_offline(_messages(files, warnings), documents.locations, documents.tariffs, documents.series)
-    newest = _newest(asked, location)
+    newest = NewestPriced(location.location_id, *_instants(asked, location))
     for value in result.priced:
         newest.take(value)
+    sessions = NewestSessions(location.location_id, *_instants(asked, location))
+    for value in result.intervals:
+        sessions.take(value)
     for value in result.rejected:
         refused = json.loads(value)
         if refused.get("location_id") in {None, asked.location_id}:
             warnings.append(f"rejected: {refused['error']}: {refused['message']}")
-    return Made(_bill(asked, location, _versions(documents.tariffs), newest.intervals()), warnings)
+    tariffs = _versions(documents.tariffs)
+    return Made(_bill(asked, location, tariffs, newest.intervals(), sessions.parts()), warnings)
 
 
 def _messages(files: Files, warnings: list[str]) -> Iterator[bytes]:
@@ -262,13 +276,15 @@ async def _from_kafka(asked: Asked) -> Made:
         location = await reader.location(asked.location_id)
         if location is None:
             raise InputError(f"no location {asked.location_id!r} in Kafka at {settings.bootstrap_servers}")
-        calendar = calendar_for(location.timezone)
-        first, end = asked.period
-        intervals = await reader.priced(location.location_id, calendar.day_start_us(first), calendar.day_start_us(end))
+        bill = _instants(asked, location)
+        intervals = await reader.priced(location.location_id, *bill)
         linked = {link.tariff_id for link in location.links}
         priced_by = {component.tariff[0] for interval in intervals for component in interval.components}
         tariffs = await reader.tariffs(linked | priced_by)
-        return Made(_bill(asked, location, tariffs, intervals), list(reader.problems))
+        sessions: list[SessionPart] = []
+        if asked_for(location, tariffs, bill):  # else nobody waits for another topic to be read
+            sessions = await reader.sessions(location.location_id, *bill)
+        return Made(_bill(asked, location, tariffs, intervals, sessions), list(reader.problems))
 
 
 def _show(made: Made, plot: Path | None, *, as_json: bool, days: bool) -> None:

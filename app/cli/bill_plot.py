@@ -35,6 +35,9 @@ _COLOURS: Final = (
     *(to_hex(colormaps["tab20b"](number)) for number in range(20)),
 )
 _UNPRICED: Final = "0.75"
+_GREYS: Final = dict(zip(KINDS[1:], ("0.3", "0.5", "0.85", "0.7"), strict=True))
+"""Of the charges that are not for energy."""
+
 _WARNING: Final = "#f6d5d5"
 _NO_DATE: Final[dict[str, dict[str, None]]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}
 _STYLE: Final[dict[Any, Any]] = {"svg.fonttype": "none", "svg.hashsalt": "bill", "axes.axisbelow": True}
@@ -188,10 +191,10 @@ def _cost_layers(bill: Bill, currency: str, colours: dict[tuple[Direction, str, 
         ]
         if any(values):
             layers.append(_Layer(_name(key), [float(value) for value in values], colour))
-    for number, kind in enumerate(KINDS[1:]):
+    for kind, grey in _GREYS.items():
         costs = [total.costs.get(currency, {}).get(kind, Fraction(0)) for total in bill.days]
         if any(costs):
-            layers.append(_Layer(kind, [float(cost) for cost in costs], str(0.3 + 0.2 * number)))
+            layers.append(_Layer(kind, [float(cost) for cost in costs], grey))
     return layers
 
 

@@ -240,7 +240,7 @@ def _print_problems(console: Console, bill: Bill) -> None:
     if bill.problems:
         console.print()
         intervals = sum(problem.intervals for problem in bill.problems)
-        console.print(Text(f"Not complete: {_intervals(intervals)}", style="bold red"))
+        console.print(Text("Not complete" + (f": {_intervals(intervals)}" if intervals else ""), style="bold red"))
         for meter, problems in groupby(bill.problems[:_PROBLEMS_SHOWN], key=lambda problem: problem.meter):
             console.print(f"  {meter_name(meter)}", width=WIDTH)
             for problem in problems:
@@ -254,7 +254,7 @@ def _print_problems(console: Console, bill: Bill) -> None:
 def _problem(problem: Problem, timezone: str) -> str:
     what = problem.kind + (f" ({problem.reason})" if problem.reason else "")
     period = f"{_local(problem.start_us, timezone)} to {_local(problem.end_us, timezone)}"
-    return f"{period}  {what}, {_intervals(problem.intervals)}"
+    return f"{period}  {what}" + (f", {_intervals(problem.intervals)}" if problem.intervals else "")
 
 
 def _intervals(count: int) -> str:

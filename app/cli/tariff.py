@@ -13,10 +13,11 @@ import click
 
 from app.cli.documents import Found, clashes, read_content
 from app.cli.errors import EXIT_BAD_INPUT, EXIT_FAILED, InputError
+from app.domain.band_times import BandTimes
 from app.domain.calendar import calendar_for
 from app.domain.instants import InstantError, format_instant, parse_instant_us
 from app.domain.overlaps import overlaps
-from app.domain.tariffs import Direction, EnergyCharge, FixedCharge, SeriesRate, Tariff
+from app.domain.tariffs import Direction, EnergyCharge, FixedCharge, SeriesRate, SessionCharge, Tariff
 from app.domain.timeline import END_US, Timeline, holes
 from app.importers.tariffs.common import Imported, ImportOptions, read_json
 from app.importers.tariffs.registry import FORMATS
@@ -346,6 +347,8 @@ def _at(tariff: Tariff, at_us: int) -> Iterator[str]:
             if charge.due_on(on):
                 yield f"  {charge.charge_id}  {charge.amount:f} {tariff.currency} a {charge.per}"
             continue
+        if isinstance(charge, SessionCharge):
+            yield _session_at(tariff, charge, at_us)
         if not isinstance(charge, EnergyCharge):
             continue
         rate = held.get(charge.charge_id)
@@ -357,3 +360,14 @@ def _at(tariff: Tariff, at_us: int) -> Iterator[str]:
             band = next(band for band in charge.bands if band.name == rate.band)
             text = rates_text(band.tiers, tariff.currency, tier_period_text(tariff))
             yield f"  {charge.charge_id}  {band.name}  {text}{until}"
+
+
+def _session_at(tariff: Tariff, charge: SessionCharge, at_us: int) -> str:
+    """Return what a session that begins, or an hour of one, costs at an instant."""
+    from app.cli.tariff_picture import session_text  # noqa: PLC0415 - loads rich
+
+    number = BandTimes(tariff, charge.bands).at(at_us)
+    if number is None:
+        return f"  {charge.charge_id}  no rate"
+    band = charge.bands[number]
+    return f"  {charge.charge_id}  {band.name}  {session_text(charge, band, tariff.currency)}"

@@ -25,6 +25,8 @@ from app.domain.tariffs import (
     FixedCharge,
     MinimumCharge,
     SeriesRate,
+    SessionBand,
+    SessionCharge,
     Tariff,
     Tier,
     When,
@@ -118,6 +120,12 @@ def _charge_lines(tariff: Tariff, charge: Charge) -> Iterator[str]:
             )
             for band in charge.bands:
                 yield f"    {band.name}  {demand_text(band, currency)}  {_windows_text(band.when)}"
+        case SessionCharge(charge_id=name):
+            hours = "an hour of charging" if charge.counted == "charging" else "an hour"
+            yield f"  session charge {name!r}: for {hours if charge.per == 'hour' else 'each session'}"
+            for session_band in charge.bands:
+                text = session_text(charge, session_band, currency)
+                yield f"    {session_band.name}  {text}  {_windows_text(session_band.when)}"
 
 
 def rates_text(tiers: Sequence[Tier], currency: str, period: str) -> str:
@@ -142,6 +150,12 @@ def demand_text(band: DemandBand, currency: str) -> str:
         for tier in band.tiers
     ]
     return f"{', then '.join(parts)} {currency}/kW"
+
+
+def session_text(charge: SessionCharge, band: SessionBand, currency: str) -> str:
+    """Return the amount of a session band."""
+    steps = "" if band.step_seconds == 1 else f" in steps of {band.step_seconds} s"
+    return f"{_number(band.amount)} {currency}/{charge.per}{steps}"
 
 
 def series_text(rate: SeriesRate, currency: str) -> str:

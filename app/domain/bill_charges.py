@@ -1,4 +1,4 @@
-"""Charges that no interval carries: fixed, demand and minimum charges, by the dates of a bill.
+"""Charges that no interval carries and dates decide: fixed, demand and minimum charges. Session charges go by instants.
 
 A date belongs to the tariff that holds at its first instant by the clock of the tariff's zone: the link of the location,
 and of the tariff's versions the highest that is valid. A month's charge is due for the part of its days. What such
@@ -25,6 +25,7 @@ from app.domain.tariffs import (
     FixedCharge,
     MinimumCharge,
     Per,
+    SessionCharge,
     Tariff,
 )
 from app.domain.timeline import BEGINNING_US, END_US
@@ -120,7 +121,7 @@ def check_kinds(tariff: Tariff) -> None:
     """Make the type checker object where a kind of charge is added that no bill has: it would be billed as nothing."""
     for charge in tariff.charges:
         match charge:
-            case EnergyCharge() | FixedCharge() | DemandCharge() | MinimumCharge():
+            case EnergyCharge() | FixedCharge() | DemandCharge() | MinimumCharge() | SessionCharge():
                 pass
             case _:
                 assert_never(charge)
@@ -195,8 +196,8 @@ def _demand_key(found: TariffDays, charge: DemandCharge, of: tuple[DemandBand, I
 def post_minimum(ledger: Ledger, found: TariffDays, energy: Mapping[str, Fraction]) -> None:
     """Post what each month lacks to a tariff's minimum charges; a later one counts what an earlier one asked for.
 
-    `energy` is what the tariff's energy charges come to by month; what its fixed and demand charges do is in the
-    ledger. All amounts are in the terms of the tariff's document.
+    `energy` is what the tariff's energy charges come to by month; what its fixed, demand and session charges
+    do is in the ledger. All amounts are in the terms of the tariff's document.
     """
     tariff = found.tariff
     charges = [charge for charge in tariff.charges if isinstance(charge, MinimumCharge)]
@@ -204,7 +205,7 @@ def post_minimum(ledger: Ledger, found: TariffDays, energy: Mapping[str, Fractio
         return
     others = dict(energy)
     for key, entry in ledger.items():
-        if key.kind in {"fixed", "demand"} and (key.tariff_id, key.tariff_version) == found.key:
+        if key.kind in {"fixed", "demand", "session"} and (key.tariff_id, key.tariff_version) == found.key:
             for day, amount in entry.by_day.items():
                 others[month_of(day)] = others.get(month_of(day), Fraction(0)) + amount
     for month, days in found.months():

@@ -13,7 +13,8 @@ class Problem(NamedTuple):
     """A range [start_us, end_us) of a meter's intervals that are not as they should be, and how many they are.
 
     missing: there is no reading; incomplete: readings cover a part of each, which is billed; unpriced: the price is
-    not known (`reason`); unbilled: the price cannot be on this bill (`reason`).
+    not known (`reason`); unbilled: the price cannot be on this bill (`reason`). No interval is concerned where sessions
+    are not known.
     """
 
     kind: ProblemKind
@@ -32,7 +33,8 @@ class Sorted(NamedTuple):
     problems: list[Problem]
 
 
-_FLOW_OF: Final[dict[Direction, EnergyFlow]] = {"IMPORT": "INBOUND", "LOCAL": "INBOUND", "EXPORT": "OUTBOUND"}
+FLOW_OF: Final[dict[Direction, EnergyFlow]] = {"IMPORT": "INBOUND", "LOCAL": "INBOUND", "EXPORT": "OUTBOUND"}
+"""The flow of a meter of which only the tariff direction is known."""
 
 
 def expected(
@@ -51,9 +53,7 @@ def expected(
     found = [meter for meter in before if not meter.device_id and meter.tariff_direction in linked]
     directions = {meter.tariff_direction for meter in (*heard, *found)}
     if not directions and "IMPORT" not in linked:
-        found += [asked._replace(tariff_direction=one, energy_flow_direction=_FLOW_OF[one]) for one in linked] or [
-            asked
-        ]
+        found += [asked._replace(tariff_direction=one, energy_flow_direction=FLOW_OF[one]) for one in linked] or [asked]
     elif "IMPORT" in linked and "IMPORT" not in directions:
         found.append(asked)
     return found

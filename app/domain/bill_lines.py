@@ -17,9 +17,9 @@ from app.domain.money import to_units, units_text
 from app.domain.records import MeterId
 from app.domain.tariffs import Direction, Rounding, RoundingMode, Tariff
 
-ChargeKind = Literal["energy", "fixed", "demand", "minimum"]
-Unit = Literal["kWh", "day", "month", "kW day", "kW month"]
-KINDS: Final[tuple[ChargeKind, ...]] = ("energy", "fixed", "demand", "minimum")
+ChargeKind = Literal["energy", "fixed", "demand", "session", "minimum"]
+Unit = Literal["kWh", "day", "month", "kW day", "kW month", "session", "hour"]
+KINDS: Final[tuple[ChargeKind, ...]] = ("energy", "fixed", "demand", "session", "minimum")
 
 
 class LineKey(NamedTuple):

@@ -22,7 +22,7 @@ NotBilled = Literal["own_meter", "other_device"]
 """Why a meter is not billed: the location's own meter has its energy too; another device was asked for."""
 
 ProblemKind = Literal["missing", "incomplete", "unpriced", "unbilled"]
-Unbilled = Literal["straddles", "overlaps", "tariff_unknown", "tariff_changed"]
+Unbilled = Literal["straddles", "overlaps", "tariff_unknown", "tariff_changed", "sessions_unknown"]
 
 _NO_SUCH: Final = Decimal("NaN")
 _WIDE: Final = Context(prec=300)

@@ -1,8 +1,8 @@
 """A bill: what a location's energy and its tariffs' other charges come to between two local midnights.
 
 Everything is summed exactly from published prices, and rounded once, on the line (`bill_lines`). Which meters are
-billed is `bill_records`' affair, what a bill should have had and has not is `bill_coverage`'s, and charges that no
-interval carries are `bill_charges`'.
+billed is `bill_records`' affair, what a bill should have had and has not is `bill_coverage`'s, charges that no
+interval carries are `bill_charges`', and those for charging sessions `bill_sessions`'.
 """
 
 import sys
@@ -51,9 +51,11 @@ from app.domain.bill_records import (
     inside_uwh,
     meter_order,
 )
+from app.domain.bill_sessions import post_sessions, unknown_sessions
 from app.domain.calendar import LocalCalendar, calendar_for, date_of_day, day_of_date, grid_for
 from app.domain.locations import Location, links_within
 from app.domain.records import MeterId
+from app.domain.sessions import SessionPart, sessions_of
 from app.domain.tariffs import Direction, EnergyCharge, Tariff
 
 MAX_DAYS: Final = 3660
@@ -124,13 +126,16 @@ def make_bill(
     intervals: Iterable[PricedInterval],
     period: tuple[date, date],
     device_id: str | None = None,
+    *,
+    sessions: Sequence[SessionPart] | None = None,
 ) -> Bill:
     """Return the bill of a location from the first of two local dates until the second begins.
 
     `intervals` are its priced records, one for each interval, in any order; those before the period tell which meters
     there are, those after it do not matter.
-    `tariffs` holds all versions of each tariff, by its id. With `device_id` only that device's energy is billed, and
-    none of the charges that the location as a whole has to pay.
+    `tariffs` holds all versions of each tariff, by its id. With `device_id` only that device's energy and sessions are
+    billed, and none of the charges that the location as a whole has to pay. `sessions` is what its records tell of
+    charging sessions, as far as `REACH_US` around the period; None: that is not known.
 
     Raises:
         ValueError: the period is empty, or longer than MAX_DAYS.
@@ -145,6 +150,10 @@ def make_bill(
     choice, found = _sorted_out(location, by_key(tariffs), intervals, (*bill, device_id))
     ledger, energies = _post_energy(found, by_key(tariffs), calendar, bill)
     notes = []
+    post_sessions(ledger, location, tariffs, sessions_of(sessions or (), device_id), bill)
+    problems = [problem for meter in choice.billed for problem in found[meter].problems]
+    if sessions is None:
+        problems += unknown_sessions(location, tariffs, bill, device_id)
     if device_id is None:
         notes = _post_charges(ledger, tariff_days(location, tariffs, first, end), found)
         notes += _unknown_tariffs(location, tariffs, bill)
@@ -166,7 +175,7 @@ def make_bill(
         totals=totals(lines),
         months=_month_totals(days, _places(ledger, known)),
         days=tuple(days[day] for day in sorted(days)),
-        problems=tuple(problem for meter in choice.billed for problem in found[meter].problems),
+        problems=tuple(problems),
         notes=tuple(dict.fromkeys(notes)),
     )
 

@@ -14,6 +14,8 @@ from app.domain.tariffs import (
     DemandBand,
     DemandCharge,
     EnergyCharge,
+    SessionBand,
+    SessionCharge,
     Tariff,
     When,
 )
@@ -50,13 +52,13 @@ def overlaps(tariff: Tariff) -> list[str]:
     """
     problems = []
     for number, charge in enumerate(tariff.charges):
-        if isinstance(charge, EnergyCharge | DemandCharge):
+        if isinstance(charge, EnergyCharge | DemandCharge | SessionCharge):
             path = f"charges[{number}]"
             problems += [f"{path}.{problem}" for problem in _of_bands(tariff, charge.bands)]
     return problems
 
 
-def _of_bands(tariff: Tariff, bands: Sequence[Band | DemandBand]) -> Iterator[str]:
+def _of_bands(tariff: Tariff, bands: Sequence[Band | DemandBand | SessionBand]) -> Iterator[str]:
     windows = list(_windows(bands))
     bits = WindowSet([window.when for window in windows])
     hidden: dict[int, _Hidden] = {}
@@ -91,7 +93,7 @@ def _of_bands(tariff: Tariff, bands: Sequence[Band | DemandBand]) -> Iterator[st
             yield f"{window.path}: never holds, the band {found.band!r} before it does, first on {found.moment}"
 
 
-def _windows(bands: Sequence[Band | DemandBand]) -> Iterator[_Window]:
+def _windows(bands: Sequence[Band | DemandBand | SessionBand]) -> Iterator[_Window]:
     for number, band in enumerate(bands):
         if not band.when:
             yield _Window(number, f"bands[{number}]", When(), is_rest=True)

@@ -17,6 +17,8 @@ Direction = Literal["IMPORT", "EXPORT", "LOCAL"]
 DayName = Literal["MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN", "HOL"]
 TierPeriod = Literal["P1D", "P1M", "P1Y", "BILLING"]
 Per = Literal["day", "month"]
+SessionPer = Literal["session", "hour"]
+Counted = Literal["connected", "charging"]
 RoundingMode = Literal["HALF_UP", "HALF_EVEN", "HALF_DOWN", "UP", "DOWN", "CEILING", "FLOOR"]
 SeriesKind = Literal["price", "carbon"]
 
@@ -166,7 +168,34 @@ class MinimumCharge:
     amount: Decimal
 
 
-Charge = EnergyCharge | FixedCharge | DemandCharge | MinimumCharge
+@dataclass(frozen=True, slots=True)
+class SessionBand:
+    """An amount with the windows in which it holds; no window at all: whatever bands before it left.
+
+    Time that is last billed by this band is billed in steps of `step_seconds`, the last one in full.
+    """
+
+    name: str
+    when: tuple[When, ...]
+    amount: Decimal
+    step_seconds: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCharge:
+    """A charge for charging sessions: an amount for each, or for an hour of it; no interval carries a share of it.
+
+    Bands may leave holes, in which nothing is due. `counted` is which hours are: all from the session's start to its
+    end, or those in which energy flows.
+    """
+
+    charge_id: str
+    per: SessionPer
+    bands: tuple[SessionBand, ...]
+    counted: Counted = "connected"
+
+
+Charge = EnergyCharge | FixedCharge | DemandCharge | MinimumCharge | SessionCharge
 
 
 @dataclass(frozen=True, slots=True)

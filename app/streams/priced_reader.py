@@ -1,7 +1,7 @@
-"""Read what a bill is made from out of Kafka: one location's priced records, its document, and tariffs.
+"""Read what a bill is made from out of Kafka: one location's priced records and sessions, its document, and tariffs.
 
-Committed records only, up to the end that a topic has when it is asked; no consumer group, nothing is written. Priced
-records of a location are in one partition, the only one that is read. Documents may be in any: whoever publishes them
+Committed records only, up to the end that a topic has when it is asked; no consumer group, nothing is written. Intervals
+and priced records of a location are in one partition, the only one that is read. Documents may be in any: whoever publishes them
 chooses. A document that cannot be used does not count, and the one before it stays, as in a worker.
 """
 
@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaConnectionError
 from app.domain.bill_records import PricedInterval
 from app.domain.locations import Location
 from app.domain.partitioning import partition_for
+from app.domain.sessions import SessionPart
 from app.domain.tariffs import Tariff
 from app.streams.config import StreamConfig
 from app.streams.publish import BrokerUnreachableError, TopicMissingError
@@ -23,6 +24,7 @@ from app.streams.topics import topic_names
 from app.wire.bill import NewestPriced, PricedRecordError
 from app.wire.documents import DocumentError, version_key
 from app.wire.location import parse_location
+from app.wire.session import IntervalError, NewestSessions
 from app.wire.tariff import parse_tariff
 
 _POLL_MS: Final = 200
@@ -106,13 +108,7 @@ class PricedReader:
         Of each meter that was heard before there is one record more.
         """
         newest = NewestPriced(location_id, start_us, end_us)
-        topic = self._names.priced
-        partitions = await self._partitions(topic)
-        own = TopicPartition(topic, partition_for(location_id, len(partitions)))
-        begins_with = f"{location_id}|".encode()
-        async for record in self._to_end(topic, [own]):
-            if not (record.key or b"").startswith(begins_with):
-                continue  # another location's: a partition may hold very many
+        async for record in self._own(self._names.priced, location_id):
             if record.value is None:
                 newest.forget((record.key or b"").decode(errors="replace"))
                 continue
@@ -121,6 +117,28 @@ class PricedReader:
             except PricedRecordError as error:
                 self._refuse(record, [str(error)])
         return newest.intervals()
+
+    async def sessions(self, location_id: str, start_us: int, end_us: int) -> list[SessionPart]:
+        """Return what a location's intervals tell of its charging sessions in and around [start_us, end_us)."""
+        newest = NewestSessions(location_id, start_us, end_us)
+        async for record in self._own(self._names.intervals, location_id):
+            if record.value is None:
+                newest.forget((record.key or b"").decode(errors="replace"))
+                continue
+            try:
+                newest.take(record.value)
+            except IntervalError as error:
+                self._refuse(record, [str(error)])
+        return newest.parts()
+
+    async def _own(self, topic: str, location_id: str) -> AsyncIterator[Any]:
+        """Yield the records of a topic whose keys are a location's interval ids: of its own partition alone."""
+        partitions = await self._partitions(topic)
+        own = TopicPartition(topic, partition_for(location_id, len(partitions)))
+        begins_with = f"{location_id}|".encode()
+        async for record in self._to_end(topic, [own]):
+            if (record.key or b"").startswith(begins_with):  # else another location's: a partition may hold very many
+                yield record
 
     async def _partitions(self, topic: str) -> list[TopicPartition]:
         """Return all partitions of a topic. Raises `TopicMissingError`."""

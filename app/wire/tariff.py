@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -12,6 +12,7 @@ from app.domain.instants import format_instant
 from app.domain.tariffs import (
     BillingPeriod,
     Charge,
+    Counted,
     DemandCharge,
     Direction,
     EnergyCharge,
@@ -21,6 +22,8 @@ from app.domain.tariffs import (
     Rounding,
     RoundingMode,
     SeriesRate,
+    SessionCharge,
+    SessionPer,
     Tariff,
     Tax,
     TierPeriod,
@@ -41,6 +44,7 @@ from app.wire.documents import (
     check,
     check_after,
     check_some,
+    shown,
 )
 from app.wire.documents import field_names as names_of
 from app.wire.tariff_bands import (
@@ -56,6 +60,7 @@ from app.wire.tariff_bands import (
     optional,
     positive,
     repeated,
+    session_band_document,
 )
 
 MAX_CHARGES: Final = 50
@@ -103,31 +108,34 @@ _FIELDS_OF_KIND: Final[dict[str, frozenset[str]]] = {
     "fixed": frozenset({"per", "amount", "first", "last"}),
     "demand": frozenset({"bands", "measurement_minutes", "measured_over", "per", "minimum_kw"}),
     "minimum": frozenset({"per", "amount"}),
+    "session": frozenset({"per", "bands", "counted"}),
 }
 _NEEDED_BY_KIND: Final[dict[str, tuple[str, ...]]] = {
     "energy": (),
     "fixed": ("per", "amount"),
     "demand": ("bands",),
     "minimum": ("per", "amount"),
+    "session": ("per", "bands"),
 }
 _ALIASES: Final = {"first": "from", "last": "to"}
 
 
 class _Charge(Document):
     charge_id: Identifier
-    kind: Literal["energy", "fixed", "demand", "minimum"]
+    kind: Literal["energy", "fixed", "demand", "minimum", "session"]
     tier_scope: Literal["charge", "band"] | None = None
     bands: (
         Annotated[tuple[BandFields, ...], Field(max_length=MAX_BANDS, strict=False), AfterValidator(check_bands)] | None
     ) = None
     series: _SeriesRate | None = None
-    per: Per | None = None
+    per: str | None = None
     amount: Rate | None = None
     first: MonthDay | None = Field(default=None, alias="from")
     last: MonthDay | None = Field(default=None, alias="to")
     measurement_minutes: Annotated[Integer, AfterValidator(_measurable)] | None = None
     measured_over: Per | None = None
     minimum_kw: Annotated[Rate, AfterValidator(not_negative)] | None = None
+    counted: Counted | None = None
 
     @model_validator(mode="after")
     def _fields_of_kind(self) -> "_Charge":
@@ -140,22 +148,40 @@ class _Charge(Document):
         article = "an" if self.kind == "energy" else "a"
         for name in sorted(frozenset().union(*_FIELDS_OF_KIND.values()) - _FIELDS_OF_KIND[self.kind]):
             if getattr(self, name) is not None:
-                owners = " and ".join(kind for kind, fields in _FIELDS_OF_KIND.items() if name in fields)
-                yield _ALIASES.get(name, name), f"belongs to {owners} charges, not to {article} {self.kind} charge"
+                *owners, last = (kind for kind, fields in _FIELDS_OF_KIND.items() if name in fields)
+                several = f"{', '.join(owners)} and {last}" if owners else last
+                yield _ALIASES.get(name, name), f"belongs to {several} charges, not to {article} {self.kind} charge"
         needed = _NEEDED_BY_KIND[self.kind]
         for name in needed:
             if not getattr(self, name) and getattr(self, name) != 0:
                 yield name, f"missing ({article} {self.kind} charge has {' and '.join(needed)})"
+        yield from self._per_problems()
         if self.kind == "energy":
             yield from self._energy_problems()
-        if self.kind == "demand" and self.measured_over == "day" and self.per != "day":
-            yield "per", "'month' with demand measured over the day (expected 'day')"
         if self.kind == "minimum" and self.amount is not None and self.amount < 0:
             yield "amount", f"'{self.amount}' is negative (expected 0 or more)"
         for number, band in enumerate(self.bands or ()):
-            problems = band.demand_problems() if self.kind == "demand" else band.energy_problems()
-            for path, sentence in problems:
+            for path, sentence in self._band_problems(band):
                 yield f"bands[{number}].{path}", sentence
+
+    def _per_problems(self) -> Iterator[Problem]:
+        """Yield what is wrong with what the charge is paid by, and with what depends on that."""
+        expected = get_args(SessionPer if self.kind == "session" else Per)
+        if self.per and self.kind != "energy" and self.per not in expected:
+            yield "per", f"{shown(self.per)} is not one of {' or '.join(map(repr, expected))}"
+        elif self.kind == "demand" and self.measured_over == "day" and self.per != "day":
+            yield "per", "'month' with demand measured over the day (expected 'day')"
+        elif self.kind == "session" and self.per == "session" and self.counted is not None:
+            yield "counted", "belongs to session charges per hour (only time is counted)"
+
+    def _band_problems(self, band: BandFields) -> Iterator[Problem]:
+        match self.kind:
+            case "demand":
+                yield from band.demand_problems()
+            case "session":
+                yield from band.session_problems(self.per)
+            case _:
+                yield from band.energy_problems()
 
     def _energy_problems(self) -> Iterator[Problem]:
         if self.bands == () and self.series is None:
@@ -164,7 +190,8 @@ class _Charge(Document):
             yield "", "an energy charge has either bands or a series (expected exactly one of them)"
 
     def to_domain(self) -> Charge:
-        per, amount, bands = self.per or "month", self.amount or Decimal(0), self.bands or ()
+        per: Per = "day" if self.per == "day" else "month"
+        amount, bands = self.amount or Decimal(0), self.bands or ()
         match self.kind:
             case "fixed":
                 return FixedCharge(self.charge_id, per, amount, self.first or (1, 1), self.last or (12, 31))
@@ -179,6 +206,10 @@ class _Charge(Document):
                     per,
                     self.minimum_kw or Decimal(0),
                 )
+            case "session":
+                of: SessionPer = "hour" if self.per == "hour" else "session"
+                session_bands = tuple(band.to_session() for band in bands)
+                return SessionCharge(self.charge_id, of, session_bands, self.counted or "connected")
             case "energy":
                 series = None
                 if self.series is not None:
@@ -360,6 +391,10 @@ def _charge_document(charge: Charge) -> dict[str, Any]:
                 "minimum_kw": f"{charge.minimum_kw:f}",
                 "bands": [demand_band_document(band) for band in charge.bands],
             }
+        case SessionCharge():
+            document |= {"kind": "session", "per": charge.per}
+            document |= {"counted": charge.counted} if charge.per == "hour" else {}
+            return document | {"bands": [session_band_document(band, charge.per) for band in charge.bands]}
         case EnergyCharge():
             document |= {"kind": "energy", "tier_scope": charge.tier_scope}
             if charge.series is None:

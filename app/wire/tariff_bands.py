@@ -7,12 +7,24 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
 
-from app.domain.tariffs import DAY_NAMES, MINUTES_PER_DAY, Band, DayName, DemandBand, DemandTier, Tier, When
+from app.domain.tariffs import (
+    DAY_NAMES,
+    MINUTES_PER_DAY,
+    Band,
+    DayName,
+    DemandBand,
+    DemandTier,
+    SessionBand,
+    SessionPer,
+    Tier,
+    When,
+)
 from app.domain.tiers import tier_problems
-from app.wire.documents import Clock, Document, Identifier, MonthDay, Problems, Rate, check_some
+from app.wire.documents import Clock, Document, Identifier, Integer, MonthDay, Problems, Rate, check_some
 
 MAX_WINDOWS: Final = 100
 MAX_TIERS: Final = 20
+MAX_STEP_SECONDS: Final = 86_400
 
 Problem = tuple[str, str]
 """Where something is wrong, as a path, and what."""
@@ -30,6 +42,12 @@ def positive(value: Decimal) -> Decimal:
     if value <= 0:
         raise ValueError(f"'{value}' is not positive (expected more than 0)")
     return value
+
+
+def _step(seconds: int) -> int:
+    if not 1 <= seconds <= MAX_STEP_SECONDS:
+        raise ValueError(f"{seconds} is not a step (expected 1 to {MAX_STEP_SECONDS} seconds)")
+    return seconds
 
 
 def repeated(names: Sequence[str], field: str) -> Iterator[Problem]:
@@ -69,10 +87,15 @@ class BandFields(Document):
 
     name: Identifier
     when: Annotated[tuple[WhenFields, ...], Field(max_length=MAX_WINDOWS, strict=False)] = ()
-    tiers: Annotated[tuple[TierFields, ...], Field(max_length=MAX_TIERS, strict=False)]
+    tiers: Annotated[tuple[TierFields, ...], Field(max_length=MAX_TIERS, strict=False)] | None = None
+    amount: Rate | None = None
+    step_seconds: Annotated[Integer, AfterValidator(_step)] | None = None
 
     def energy_problems(self) -> Iterator[Problem]:
         """Yield what is wrong with the band of an energy charge."""
+        yield from self._misplaced("energy")
+        if self.tiers is None:
+            return
         for number, tier in enumerate(self.tiers):
             if tier.up_to_kw is not None:
                 yield f"tiers[{number}].up_to_kw", "belongs to demand charges (expected up_to_kwh)"
@@ -80,15 +103,17 @@ class BandFields(Document):
 
     def demand_problems(self) -> Iterator[Problem]:
         """Yield what is wrong with the band of a demand charge."""
-        if not self.tiers:
+        yield from self._misplaced("demand")
+        tiers = self.tiers or ()
+        if self.tiers == ():
             yield "tiers", "empty (expected one tier with its rate)"
         above = Decimal(0)
-        for number, tier in enumerate(self.tiers):
+        for number, tier in enumerate(tiers):
             path = f"tiers[{number}]"
             for field in ("up_to_kwh", "up_to_kwh_per_day"):
                 if getattr(tier, field) is not None:
                     yield f"{path}.{field}", "belongs to energy charges (expected up_to_kw)"
-            last = number == len(self.tiers) - 1
+            last = number == len(tiers) - 1
             if last and tier.up_to_kw is not None:
                 yield f"{path}.up_to_kw", f"'{tier.up_to_kw}' bounds the last tier (expected null)"
             elif not last and tier.up_to_kw is None:
@@ -97,15 +122,40 @@ class BandFields(Document):
                 yield f"{path}.up_to_kw", f"'{tier.up_to_kw}' is not above the tier before it ('{above}')"
             above = tier.up_to_kw or above
 
+    def session_problems(self, per: str | None) -> Iterator[Problem]:
+        """Yield what is wrong with the band of a session charge."""
+        yield from self._misplaced("session")
+        if self.step_seconds is not None and per != "hour":
+            yield "step_seconds", "belongs to session charges per hour (only time is billed in steps)"
+
+    def _misplaced(self, kind: str) -> Iterator[Problem]:
+        """Yield what the band lacks, and what belongs to the bands of other kinds of charges."""
+        if kind == "session":
+            if self.tiers is not None:
+                yield "tiers", "belongs to energy and demand charges (expected amount)"
+            if self.amount is None:
+                yield "amount", "missing (this field is required)"
+            return
+        if self.tiers is None:
+            yield "tiers", "missing (this field is required)"
+        for name in ("amount", "step_seconds"):
+            if getattr(self, name) is not None:
+                yield name, "belongs to session charges (expected tiers)"
+
     def to_energy(self) -> Band:
         """Return the band of an energy charge that it describes."""
-        tiers = tuple(Tier(tier.up_to_kwh, tier.rate, tier.up_to_kwh_per_day) for tier in self.tiers)
+        tiers = tuple(Tier(tier.up_to_kwh, tier.rate, tier.up_to_kwh_per_day) for tier in self.tiers or ())
         return Band(self.name, tuple(when.to_domain() for when in self.when), tiers)
 
     def to_demand(self) -> DemandBand:
         """Return the band of a demand charge that it describes."""
-        tiers = tuple(DemandTier(tier.up_to_kw, tier.rate) for tier in self.tiers)
+        tiers = tuple(DemandTier(tier.up_to_kw, tier.rate) for tier in self.tiers or ())
         return DemandBand(self.name, tuple(when.to_domain() for when in self.when), tiers)
+
+    def to_session(self) -> SessionBand:
+        """Return the band of a session charge that it describes."""
+        windows = tuple(when.to_domain() for when in self.when)
+        return SessionBand(self.name, windows, self.amount or Decimal(0), self.step_seconds or 1)
 
 
 def check_bands(bands: tuple[BandFields, ...]) -> tuple[BandFields, ...]:
@@ -138,6 +188,12 @@ def demand_band_document(band: DemandBand) -> dict[str, Any]:
         "when": [_when_document(when) for when in band.when],
         "tiers": [{"up_to_kw": optional(tier.up_to_kw), "rate": f"{tier.rate:f}"} for tier in band.tiers],
     }
+
+
+def session_band_document(band: SessionBand, per: SessionPer) -> dict[str, Any]:
+    """Return the band of a session charge as documents have it."""
+    document = {"name": band.name, "when": [_when_document(when) for when in band.when], "amount": f"{band.amount:f}"}
+    return document | ({"step_seconds": band.step_seconds} if per == "hour" else {})
 
 
 def _when_document(when: When) -> dict[str, Any]:

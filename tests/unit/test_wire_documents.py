@@ -153,7 +153,7 @@ def test_the_keys_are_those_of_the_topics() -> None:
         (("charges", 0, "bands", 1, "tiers"), [], "empty (expected one tier with its rate)"),
         (("charges", 2, "per"), "week", "'week' is not one of 'day' or 'month'"),
         (("charges", 2, "amount"), ..., "missing (a fixed charge has per and amount)"),
-        (("charges", 2, "bands"), [], "belongs to energy and demand charges, not to a fixed charge"),
+        (("charges", 2, "bands"), [], "belongs to energy, demand and session charges, not to a fixed charge"),
         (("charges", 0, "amount"), "1", "belongs to fixed and minimum charges, not to an energy charge"),
         (("charges", 1, "series", "floor"), "2", ""),
         (("charges", 1, "charge_id"), "energy", ""),
