@@ -10,7 +10,7 @@ where a bound may have been crossed, before or now, can one of them cost somethi
 
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 from app.domain.calendar import US_PER_DAY
@@ -18,7 +18,7 @@ from app.domain.instants import US_PER_HOUR
 from app.domain.rates import IntervalPrice
 from app.domain.reference import ReferenceBook
 from app.domain.tiers import Counter, TierPeriod
-from app.streams.pages import HotBin, Page, Tally
+from app.streams.pages import Extract, HotBin, Page, Tally
 from app.streams.validate import instants
 from app.streams.walks import Walks
 from app.wire.priced import NOTHING_SAID, Counted, PricedCounts, is_empty, read_counted
@@ -27,6 +27,9 @@ _MAX_BYTES: Final = 16 << 20
 """About how much memory the pages of a partition may take."""
 
 _METER_BYTES: Final = 400
+_MAX_KEPT: Final = 20_000
+"""Most records that are kept as they were read: a year of half hours, about 10 MB."""
+
 _MAX_PAGES: Final = 6
 """Most pages of one meter: the running tier periods of its tariffs, and a few that corrections reach back to."""
 
@@ -122,12 +125,15 @@ class TierLedger:
         self._max_bytes = max_bytes
         self._meters: OrderedDict[str, MeterCounts] = OrderedDict()
         self._bytes = 0
+        self._kept: tuple[Page, Extract] | None = None
+        """What the last page was gathered from, until any interval counts otherwise: who walks reads it bin by bin next."""
         self.walks: Final = Walks()
 
     def forget(self) -> None:
         """Gather everything anew: a tariff has changed, and may count otherwise."""
         self._meters.clear()
         self._bytes = 0
+        self._kept = None
 
     def meter(self, prefix: str) -> MeterCounts:
         """Return what the intervals of a meter have counted, by the beginning of their ids. Hot."""
@@ -144,6 +150,7 @@ class TierLedger:
         """
         meter = self.meter(prefix)
         if before is None and meter.append(start_us, end_us, price):
+            self._kept = None
             return
         then = NOTHING_SAID
         if before is not None:
@@ -166,6 +173,7 @@ class TierLedger:
             # Also where it neither counts nor counted: what the record says is another thing now.
             if page.hot is not None and page.is_hot(start_us):
                 page.hot.put(start_us, now, page.tally(now))
+        self._kept = None  # at last: a page may have been gathered on the way
         meter.newest_end_us = max(meter.newest_end_us, end_us)
 
     def _periods(self, record: PricedCounts) -> dict[tuple[str, TierPeriod], None]:
@@ -210,30 +218,39 @@ class TierLedger:
         page = Page(tariff_id, period, self._book.counters(tariff_id), is_alone=is_alone)
         if meter.newest_end_us <= period.start_us:
             return page
-        for start_us, record in self._read(meter.prefix, page, period.start_us, period.end_us):
-            page.add(start_us, page.tally(record))
+        extract = self._read(meter.prefix, page, period.start_us, period.end_us)
+        for start_us, counted in zip(extract.starts, extract.counted, strict=True):
+            page.add(start_us, counted)
+        self._kept = (page, extract) if len(extract.starts) <= _MAX_KEPT else None
         return page
 
     def hot_bin(self, prefix: str, page: Page, number: int) -> HotBin:
         """Return one bin in detail."""
         hot = page.hot
         if hot is None or hot.number != number:
-            before = {counter: sum(count.bins[:number]) for counter, count in page.counts.items()}
-            hot = page.hot = HotBin(number, before)
             start_us = page.start_us + number * US_PER_DAY
-            for at_us, record in self._read(prefix, page, start_us, min(start_us + US_PER_DAY, page.end_us)):
-                hot.put(at_us, record, page.tally(record))
+            end_us = min(start_us + US_PER_DAY, page.end_us)
+            if self._kept is not None and self._kept[0] is page:
+                extract = self._kept[1].between(start_us if number else 0, end_us)
+            else:
+                extract = self._read(prefix, page, start_us, end_us)
+            before = {counter: sum(count.bins[:number]) for counter, count in page.counts.items()}
+            hot = page.hot = HotBin(number, before, extract)
         return hot
 
-    def _read(self, prefix: str, page: Page, start_us: int, end_us: int) -> Iterator[tuple[int, PricedCounts]]:
-        """Yield each interval's record that starts in a stretch, and one that reaches into the period from before it."""
+    def _read(self, prefix: str, page: Page, start_us: int, end_us: int) -> Extract:
+        """Read each interval's record that starts in a stretch, and one that reaches into the period from before it."""
+        found = Extract()
         if start_us == page.start_us:
             eve = self._last_covered(prefix, start_us)
             record = NOTHING_SAID if eve is None else read_counted(eve[1], instants.__getitem__)
-            if eve is not None and page.tally(record):
-                yield eve[0], record
+            counted = page.tally(record)
+            if eve is not None and counted:
+                found.append(eve[0], record, counted)
         for at_us, value in self._priced.scan(prefix, start_us, end_us):
-            yield at_us, read_counted(value, instants.__getitem__)
+            record = read_counted(value, instants.__getitem__)
+            found.append(at_us, record, page.tally(record))
+        return found
 
     def _newest_end_us(self, prefix: str) -> int:
         """Return how far a meter's priced records reach; -1 where there are none."""

@@ -26,6 +26,31 @@ class Count:
         self.bins = array("q", bytes(8 * length))
 
 
+class Extract:
+    """What the priced records of a meter say, and count in one page, in order of time."""
+
+    __slots__ = ("counted", "records", "starts")
+
+    def __init__(self) -> None:
+        """Begin with nothing read."""
+        self.starts: list[int] = []
+        self.records: list[PricedCounts] = []
+        self.counted: list[Tally] = []
+
+    def append(self, start_us: int, record: PricedCounts, counted: Tally) -> None:
+        """Add what an interval's record says; it is later than those before it."""
+        self.starts.append(start_us)
+        self.records.append(record)
+        self.counted.append(counted)
+
+    def between(self, start_us: int, end_us: int) -> "Extract":
+        """Return the part that starts in [start_us, end_us)."""
+        found = Extract()
+        part = slice(bisect_left(self.starts, start_us), bisect_left(self.starts, end_us))
+        found.starts, found.records, found.counted = self.starts[part], self.records[part], self.counted[part]
+        return found
+
+
 class HotBin:
     """One bin of a page in detail: what was counted before it; what its intervals' records say, and count, in order.
 
@@ -34,13 +59,13 @@ class HotBin:
 
     __slots__ = ("_counted", "_records", "_starts", "_sum_to", "_sums", "before", "number")
 
-    def __init__(self, number: int, before: Tally) -> None:
-        """Begin without intervals."""
+    def __init__(self, number: int, before: Tally, extract: Extract) -> None:
+        """Begin with the intervals that were read, and follow them from now on."""
         self.number = number
         self.before = before
-        self._starts: list[int] = []
-        self._records: list[PricedCounts] = []
-        self._counted: list[Tally] = []
+        self._starts = extract.starts
+        self._records = extract.records
+        self._counted = extract.counted
         self._sum_to = 0
         self._sums = dict(before)
 

@@ -258,6 +258,7 @@ class Pipeline:
             except StoreError:
                 raise
             except Exception:  # noqa: BLE001 - the body must be total
+                self._pricer.ledger.forget()  # it may have been left in the middle of counting
                 try:
                     self._price(message.value)
                 except Exception as error:  # noqa: BLE001
@@ -312,7 +313,15 @@ class Pipeline:
         interval = self.tables.passing_interval(interval_id)
         if meter is None or interval is None or interval.held or interval_id in self._in_flight:
             return
-        self._publish_price(self._pricer.price_state(interval_id, interval, meter))
+        try:
+            outcome = self._pricer.price_state(interval_id, interval, meter)
+        except StoreError:
+            raise
+        except Exception:  # noqa: BLE001 - a partition that could not get past it would be at a stand for good
+            self._pricer.ledger.forget()
+            events.exception("interval_failed", partition=self.context.partition, interval_id=interval_id)
+        else:
+            self._publish_price(outcome)
 
     @property
     def walks(self) -> Walks:

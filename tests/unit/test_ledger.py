@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.domain.instants import format_instant, parse_instant_us
+from app.domain.pricing import PricePlan
 from app.domain.reference import ReferenceBook
+from app.domain.tariffs import Direction
 from app.wire.location import parse_location
+from app.wire.tariff import parse_tariff
 from tests.simulation import SimulatedPartition, book_of, flat_tariff, message
 
 HALF_HOUR_US = 1800 * 1_000_000
@@ -140,3 +143,32 @@ def test_walks_outlast_a_crash_and_a_lost_store_and_leave_nothing_behind() -> No
     assert list(partition.store.items(b"w", b"x")) == []
     moved = {number: tiers(partition)[MARCH_US + number * HALF_HOUR_US] for number in range(30)}
     assert moved == {0: [(1, 500)], 1: [(1, 0)]} | {n: [(1 if n < 7 else 2, 100)] for n in range(2, 30)}
+
+
+class FailingBook(ReferenceBook):
+    """A book with a fault: it cannot say how a location is priced once it is told to fail."""
+
+    __slots__ = ("fails_at",)
+
+    def plan(self, location_id: str, direction: Direction) -> PricePlan:
+        if location_id == getattr(self, "fails_at", None):
+            raise ZeroDivisionError
+        return super().plan(location_id, direction)
+
+
+def test_an_interval_that_cannot_be_priced_again_keeps_its_price_and_holds_up_no_other() -> None:
+    book = FailingBook()
+    book.put_tariff(parse_tariff(flat_tariff()))
+    for location_id in ("loc_0", "loc_1"):
+        book.put_location(parse_location(linked(("flat", None, None)) | {"location_id": location_id}))
+    values = [record(MARCH_US, 1).replace(b"loc_1", location_id) for location_id in (b"loc_0", b"loc_1")]
+    partition = partition_of(book, values)
+    partition.finish()
+    book.fails_at = "loc_0"
+    affected = book.put_tariff(parse_tariff(flat_tariff(rate="0.50")))
+    for location_id in sorted(affected.location_ids):
+        for interval_id in partition.pipeline.interval_ids(location_id, None, None):
+            partition.pipeline.reprice(interval_id)
+    partition.finish()
+    costs = {key.partition(b"|")[0]: json.loads(value)["cost"] for key, value in partition.priced}
+    assert costs == {b"loc_0": "0.2", b"loc_1": "0.5"}
