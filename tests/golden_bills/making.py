@@ -10,10 +10,12 @@ from app.domain.bill_records import PricedInterval
 from app.domain.bills import Bill, make_bill
 from app.domain.calendar import calendar_for
 from app.domain.locations import Location
+from app.domain.sessions import SessionPart
 from app.domain.tariffs import Tariff
 from app.wire.bill import NewestPriced
 from app.wire.location import parse_location
 from app.wire.series import parse_series
+from app.wire.session import NewestSessions
 from app.wire.tariff import parse_tariff
 
 Json = dict[str, Any]
@@ -69,6 +71,17 @@ def priced(
     location_id: str = "loc_1",
 ) -> list[PricedInterval]:
     """Return the priced intervals of a location that records lead to."""
+    return read(records, locations, tariffs, series, location_id)[0]
+
+
+def read(
+    records: Iterable[Json],
+    locations: Sequence[Json],
+    tariffs: Sequence[Json],
+    series: Sequence[Json],
+    location_id: str,
+) -> tuple[list[PricedInterval], list[SessionPart]]:
+    """Return the priced intervals of a location that records lead to, and what they tell of sessions."""
     result = price_offline(
         (json.dumps(each).encode() for each in records),
         [parse_location(each) for each in locations],
@@ -78,7 +91,10 @@ def priced(
     newest = NewestPriced(location_id, -(1 << 62), 1 << 62)
     for value in result.priced:
         newest.take(value)
-    return newest.intervals()
+    told = NewestSessions(location_id, -(1 << 62), 1 << 62)
+    for value in result.intervals:
+        told.take(value)
+    return newest.intervals(), told.parts()
 
 
 def bill_of(
@@ -91,9 +107,9 @@ def bill_of(
     series: Sequence[Json] = (),
 ) -> Bill:
     """Return the bill of one location."""
-    intervals = priced(records, [place], tariffs, series, place["location_id"])
+    intervals, told = read(records, [place], tariffs, series, place["location_id"])
     first, end = (date.fromisoformat(each) for each in period)
-    return make_bill(parse_location(place), parsed(tariffs), intervals, (first, end), device_id)
+    return make_bill(parse_location(place), parsed(tariffs), intervals, (first, end), device_id, sessions=told)
 
 
 def midnight_us(place: Location, on: str) -> int:

@@ -18,7 +18,7 @@ from app.domain.bill_records import PricedInterval
 from app.domain.bills import Bill, make_bill
 from app.wire.bill import to_document
 from app.wire.location import parse_location
-from tests.golden_bills.making import Json, parsed, priced
+from tests.golden_bills.making import Json, parsed, read
 
 HERE = Path(__file__).parent
 
@@ -36,6 +36,7 @@ STORIES = {
     "new-version-at-midnight": "each version of a tariff has its own lines",
     "whole-month-cut-in-two": "an interval that the bill's edge cuts is named, not cut",
     "tiers-of-a-month": "a line for each tier",
+    "charging-sessions": "a fee at the start; time by bands, over the bill's edge, and rounded up once",
 }
 """Every story that must exist, and what it says."""
 
@@ -56,8 +57,9 @@ def told(story: str) -> tuple[Bill, list[PricedInterval]]:
     (place,) = [each for each in file(story, "locations.json") if each["location_id"] == asked["location_id"]]
     period = date.fromisoformat(asked["from"]), date.fromisoformat(asked["to"])
     tariffs = file(story, "tariffs.json")
-    intervals = priced(records, [place], tariffs, file(story, "series.json"), place["location_id"])
-    return make_bill(parse_location(place), parsed(tariffs), intervals, period), intervals
+    intervals, sessions = read(records, [place], tariffs, file(story, "series.json"), place["location_id"])
+    bill = make_bill(parse_location(place), parsed(tariffs), intervals, period, sessions=sessions)
+    return bill, intervals
 
 
 @cache
