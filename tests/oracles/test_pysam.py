@@ -108,3 +108,59 @@ def test_the_tiers_of_the_year_are_all_reached_in_each_direction(minutes: int) -
     for bill in case(minutes).ours.bills:
         reached = {(line.key.charge_id, line.key.tier) for line in bill.lines}
         assert {("tiered", 4), ("time of use and tiers", 3), ("baseline", 3), ("feed-in", 3)} <= reached
+
+
+DEMAND: Final = [("2", "3.5"), ("5.5", "6"), (None, "8.25")]
+MINIMUM: Final = "255"
+
+
+def demand_charges(minutes: int) -> list[Json]:
+    """Return a demand charge of the month, and one with a band of its own for the evenings of weekdays."""
+    window = {"days": sam.WEEKDAYS, "start": "16:00", "end": "21:00"}
+    tiers = [{"up_to_kw": bound, "rate": rate} for bound, rate in DEMAND]
+    peak = [
+        {"name": "peak", "when": [window], "tiers": [{"rate": "11.5"}]},
+        {"name": "rest", "tiers": [{"rate": "2.25"}]},
+    ]
+    kind = {"kind": "demand", "measurement_minutes": minutes}
+    return [
+        kind | {"charge_id": "demand", "bands": [{"name": "all", "tiers": tiers}]},
+        kind | {"charge_id": "demand by time", "bands": peak},
+    ]
+
+
+def demand_rates() -> Json:
+    rows = [
+        (tier, sam.NO_BOUND if bound is None else float(bound), float(rate))
+        for tier, (bound, rate) in enumerate(DEMAND, 1)
+    ]
+    return {
+        "ur_dc_enable": 1,
+        "ur_dc_flat_mat": [[month, *row] for month in range(12) for row in rows],
+        "ur_dc_tou_mat": [[1, 1, sam.NO_BOUND, 2.25], [2, 1, sam.NO_BOUND, 11.5]],
+        "ur_dc_sched_weekday": [[2 if 16 <= hour < 21 else 1 for hour in range(24)]] * 12,
+        "ur_dc_sched_weekend": [[1] * 24] * 12,
+        "ur_monthly_fixed_charge": 9.5,
+        "ur_monthly_min_charge": float(MINIMUM),
+    }
+
+
+@resolutions
+def test_each_months_bill_with_demand_and_fixed_charges_and_a_minimum_has_the_same_total(minutes: int) -> None:
+    flows = flows_wh(minutes, exporting=False)
+    charges = [
+        sam.energy_charge("energy", BOTH, sam.BANDS),
+        *demand_charges(minutes),
+        {"charge_id": "meter", "kind": "fixed", "per": "month", "amount": "9.5"},
+        {"charge_id": "minimum", "kind": "minimum", "per": "month", "amount": MINIMUM},
+    ]
+    rates = sam.BY_SEASON | {"ur_ec_tou_mat": sam.energy_rows(BOTH)} | demand_rates()
+    run = sam.calculated(flows, minutes, rates)
+    ours = priced_year(flows, minutes, [sam.tariff("buy", "IMPORT", charges)])
+    assert furthest(ours.totals, run.Outputs.year1_hourly_ec_without_system) <= STEP_TOLERANCE
+    assert furthest(ours.billed("demand"), run.Outputs.year1_monthly_dc_fixed_without_system) <= MONTH_TOLERANCE
+    assert furthest(ours.billed("demand by time"), run.Outputs.year1_monthly_dc_tou_without_system) <= MONTH_TOLERANCE
+    assert furthest(ours.billed("minimum"), run.Outputs.year1_monthly_minimum_without_system) <= MONTH_TOLERANCE
+    assert 0 < sum(bool(lacking) for lacking in ours.billed("minimum")) < 12
+    totals = [bill.totals[0].total for bill in ours.bills]
+    assert furthest(totals, run.Outputs.year1_monthly_utility_bill_wo_sys) <= MONTH_TOLERANCE
