@@ -79,11 +79,11 @@ def _compare_lines(our: Document, exact: Priced) -> Iterator[str]:
     for component in our["components"]:
         tariff = component.get("tariff_id", our["tariff_id"]), component.get("tariff_version", our["tariff_version"])
         names = component["charge_id"], component["band"], component["tier"]
-        line = lines[*tariff, *names, Fraction(component["rate"])]
+        sums = lines[*tariff, *names, Fraction(component["rate"])]
         amounts = component["energy_wh"] * 10**6, component["cost"], component["cost_excluding_tax"]
         for number, amount in enumerate(amounts):
-            line[number] += Fraction(amount)
-        line[3] += 1
+            sums[number] += Fraction(amount)
+        sums[3] += 1
     for key in sorted(lines.keys() | exact.lines.keys(), key=repr):
         said, cost, net, count = lines.get(key, (Fraction(0), Fraction(0), Fraction(0), 0))
         line = exact.lines.get(key)

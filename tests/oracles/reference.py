@@ -221,7 +221,7 @@ def bound_uwh(tier: Document, days: int) -> int | None:
     daily, whole = tier.get("up_to_kwh_per_day"), tier.get("up_to_kwh")
     if daily is None and whole is None:
         return None
-    bound = (Fraction(whole) if daily is None else Fraction(daily) * days) * UWH_PER_KWH
+    bound = Fraction(str(whole if daily is None else daily)) * (1 if daily is None else days) * UWH_PER_KWH
     assert bound.denominator == 1
     return int(bound)
 
@@ -377,9 +377,10 @@ class Reference:
         start, end = micros(record["start_time"]), micros(record["end_time"])
         value = Fraction(Decimal(str(record["value"])))
         hours = Fraction(end - start, 3600 * 10**6)
-        to_uwh = {"WH": 10**6, "KWH": UWH_PER_KWH, "W": 10**6 * hours, "KW": UWH_PER_KWH * hours}
+        energy = record["units"].endswith("WH")
+        unit_uwh = (UWH_PER_KWH if record["units"].startswith("K") else 10**6) * (1 if energy else hours)
         # round() of a Fraction goes to the even one of two neighbours, as the definition does.
-        part = Part(start, end, round(value * to_uwh[record["units"]]))
+        part = Part(start, end, round(value * unit_uwh))
         return Meter(record["location_id"], record.get("device_id"), flow, direction), part
 
     def _bounds(self, location_id: str, start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -439,7 +440,8 @@ class Reference:
             at = end
 
     def _link(self, meter: Meter, at: int) -> Document | None:
-        for link in self.locations[meter.location].get("tariffs", ()):
+        links: list[Document] = self.locations[meter.location].get("tariffs", [])
+        for link in links:
             since = micros(link["valid_from"]) if link.get("valid_from") else None
             until = micros(link["valid_to"]) if link.get("valid_to") else None
             if (
