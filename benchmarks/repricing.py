@@ -10,6 +10,7 @@ Run it with `python -m benchmarks.repricing`; `--profile` prints where the time 
 import argparse
 import asyncio
 import cProfile
+import gc
 import os
 import pstats
 import statistics
@@ -198,6 +199,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--no-broker", action="store_true", help="only the first part")
     parser.add_argument("--runs", type=int, default=3, help="of the second part")
     options = parser.parse_args(arguments)
+    gc.freeze()  # as a worker does
+    gc.set_threshold(100_000, 20, 50)
     print(f"a year of one location, {HALF_HOURS} half hours, on one core; median of {RUNS}", flush=True)
     for name, tariff_of, corrects in _scenarios():
         profile = cProfile.Profile() if options.profile else None
