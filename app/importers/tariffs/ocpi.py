@@ -2,14 +2,15 @@
 
 Source: the Open Charge Point Interface's module Tariffs (mod_tariffs, EVRoaming Foundation). At each instant of a
 charging session the first element that has a component of a dimension, and whose restrictions all match, prices that
-dimension; without one it costs nothing. ENERGY thus becomes bands in the order of the elements, with a last band at 0.
-Times and dates of restrictions are those of the charge point's clock. Restrictions by date cut a tariff into versions.
+dimension; without one it costs nothing. ENERGY thus becomes bands in the order of the elements, with a last band at 0;
+FLAT and TIME become charges for sessions, whose bands may leave holes. Times and dates of restrictions are those of the
+charge point's clock. Restrictions by date cut a tariff into versions.
 
-Tariff documents price energy by time; they know no charging sessions. What belongs to a session is refused unless it
-is 0: FLAT fees, time, limits of price, and restrictions by the session's energy, power, current or duration.
+In tariff documents nothing but time decides what is due. What something else decides is refused unless it is 0: parking,
+reservations, limits of a session's price, and restrictions by its energy, power, current or duration.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
@@ -19,6 +20,7 @@ from app.domain.instants import InstantError, format_instant, parse_instant_us
 from app.domain.tariffs import DAY_NAMES, WEEKDAYS
 from app.importers.tariffs.common import Imported, ImportOptions, expect_object, rate_text
 from app.wire.documents import DocumentError, shown
+from app.wire.tariff_bands import MAX_STEP_SECONDS
 
 _DAYS: Final = dict(
     zip(("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY"), WEEKDAYS, strict=True)
@@ -40,11 +42,11 @@ _OF_SESSION: Final = {
 }
 _OF_TIME: Final = frozenset({"start_time", "end_time", "start_date", "end_date", "day_of_week"})
 _OF_RESERVATION: Final = frozenset({"reservation", "booking"})
-_FEES: Final = {
-    "FLAT": "a fee for a charging session",
-    "TIME": "a price for an hour of charging",
-    "PARKING_TIME": "a price for an hour of parking",
-}
+_ENERGY: Final = "ENERGY"
+_CHARGES: Final = {_ENERGY: "energy", "FLAT": "flat", "TIME": "time"}
+"""The dimensions that are taken, and the charges that they become."""
+
+_PARKING: Final = "PARKING_TIME"
 _READ: Final = frozenset(
     {
         "country_code",
@@ -89,14 +91,38 @@ class _Windows(NamedTuple):
         return (self.first is None or self.first <= on) and (self.end is None or on < self.end)
 
 
-class _Energy(NamedTuple):
-    """A price of energy: its element's number, where it stands, its VAT in per cent (None: not said), when it holds."""
+class _Price(NamedTuple):
+    """A price of a dimension: its element's number, where it stands, its VAT in per cent (None: not said), when it holds.
 
+    Time is billed in steps of `step_seconds`.
+    """
+
+    dimension: str
     element: int
     path: str
     price: Decimal
     vat: Decimal | None
     windows: _Windows
+    step_seconds: int
+
+
+class _Component(NamedTuple):
+    """A price component as it stands in the document; `reserved`: it is for a reservation, and for no session."""
+
+    path: str
+    fields: Mapping[str, Any]
+    dimension: str
+    price: Decimal
+    reserved: bool
+
+
+class _Element(NamedTuple):
+    """An element as it stands in the document."""
+
+    number: int
+    path: str
+    restrictions: Mapping[str, Any]
+    components: tuple[_Component, ...]
 
 
 def import_ocpi(document: Any, options: ImportOptions) -> Imported:
@@ -144,7 +170,10 @@ class _Reader:
         if not isinstance(elements, list) or not elements:
             raise DocumentError([f"{self._at('elements')}: missing (expected the elements of an OCPI Tariff)"])
         self._top_level()
-        prices = [price for number, element in enumerate(elements) for price in self._element(number, element)]
+        read = [self._element(number, element) for number, element in enumerate(elements)]
+        components = [one for element in read for one in element.components if one.price and not one.reserved]
+        charged = {one.dimension for one in components} | {_ENERGY}
+        prices = [price for element in read for price in self._prices(element, charged)]
         start_us, end_us = (self._instant(name) for name in ("start_date_time", "end_date_time"))
         base = {
             "tariff_id": options.tariff_id or self._id(),
@@ -156,7 +185,7 @@ class _Reader:
         reached: set[str] = set()
         pieces = _pieces(prices, calendar, start_us, end_us)
         for version, (on, from_us, to_us) in enumerate(pieces, start=1):
-            holding = _reached([price for price in prices if price.windows.covers(on)])
+            holding = [price for of in _CHARGES for price in _reached(prices, of, on)]
             reached |= {price.path for price in holding}
             self._result.tariffs.append(
                 {
@@ -204,10 +233,10 @@ class _Reader:
             amounts = [amount for amount in amounts if amount is not None]
             if amounts and (name == "max_price" or any(amounts)):
                 self._result.refuse(
-                    self._at(name), f"the {limit} that a charging session costs; tariff documents know no sessions"
+                    self._at(name), f"the {limit} that a charging session costs; tariff documents have no such limit"
                 )
 
-    def _tax_included(self, prices: Sequence[_Energy]) -> bool:
+    def _tax_included(self, prices: Sequence[_Price]) -> bool:
         """Tell whether prices include tax; name where that leaves open what is to be paid."""
         said = self._tariff.get("tax_included")
         if said not in (None, "YES", "NO", "N/A"):
@@ -222,36 +251,63 @@ class _Reader:
                 self._result.leave_out(path, "missing: how much of the price is tax is not said")
         return said == "YES"
 
-    def _element(self, number: int, element: Any) -> Iterator[_Energy]:
-        """Yield the price of energy of an element, if it has one that can be expressed."""
+    def _element(self, number: int, element: Any) -> _Element:
+        """Read an element. Raises `DocumentError` for what is none."""
         path = self._at(f"elements[{number}]")
         element = expect_object(element, path)
         restrictions = expect_object(element.get("restrictions") or {}, f"{path}.restrictions")
         components = element.get("price_components")
         if not isinstance(components, list):
             raise DocumentError([f"{path}.price_components: missing (expected a list)"])
+        reserved = any(restrictions.get(name) for name in _OF_RESERVATION)
+        read = []
         for position, raw in enumerate(components):
             at = f"{path}.price_components[{position}]"
-            component = expect_object(raw, at)
-            kind, price = str(component.get("type")), _number(component.get("price"), f"{at}.price")
-            if kind in _FEES:
-                if price:
-                    what = "for a reservation" if _OF_RESERVATION & restrictions.keys() else _FEES[kind]
-                    self._result.refuse(at, f"{kind} {price:f}: {what}; tariff documents price energy and days only")
-                continue
-            if kind != "ENERGY":
-                self._result.refuse(at, f"{kind!r} is no dimension that is known (ENERGY, FLAT, TIME, PARKING_TIME)")
-                continue
-            step = _number(component.get("step_size", 1), f"{at}.step_size")
-            if step > 1 and price:
-                self._result.refuse(f"{at}.step_size", f"{step:f} Wh: each session is billed in such steps, rounded up")
-            vat = None if component.get("vat") is None else _number(component["vat"], f"{at}.vat")
-            windows = self._windows(restrictions, f"{path}.restrictions")
+            fields = expect_object(raw, at)
+            price = _number(fields.get("price"), f"{at}.price")
+            read.append(_Component(at, fields, str(fields.get("type")), price, reserved))
+        return _Element(number, path, restrictions, tuple(read))
+
+    def _prices(self, element: _Element, charged: Collection[str]) -> Iterator[_Price]:
+        """Yield the prices of an element that can be expressed, of the dimensions that cost anything anywhere."""
+        taken = [one for one in element.components if self._is_taken(one) and one.dimension in charged]
+        windows = self._windows(element.restrictions, f"{element.path}.restrictions") if taken else None
+        for one in taken:
+            step = self._step(one)
+            vat = None if one.fields.get("vat") is None else _number(one.fields["vat"], f"{one.path}.vat")
             if windows is not None:
-                yield _Energy(number, at, price, vat, windows)
+                yield _Price(one.dimension, element.number, one.path, one.price, vat, windows, step)
+
+    def _is_taken(self, component: _Component) -> bool:
+        """Tell whether a component is of a dimension that is taken; refuse it where it is not, and costs something."""
+        dimension, amount = component.dimension, f"{component.dimension} {component.price:f}"
+        if dimension == _PARKING or (component.reserved and dimension in {"FLAT", "TIME"}):
+            if component.price:
+                what = "for a reservation" if component.reserved else "for an hour of parking"
+                self._result.refuse(component.path, f"{amount}: {what}; tariff documents have no such price")
+            return False
+        if dimension not in _CHARGES:
+            reason = f"{shown(dimension)} is no dimension that is known (ENERGY, FLAT, TIME, PARKING_TIME)"
+            self._result.refuse(component.path, reason)
+            return False
+        return True
+
+    def _step(self, component: _Component) -> int:
+        """Return the step in which time is billed; refuse steps that cannot be expressed."""
+        path = f"{component.path}.step_size"
+        step = _number(component.fields.get("step_size", 1), path)
+        if component.dimension == _ENERGY and step > 1 and component.price:
+            self._result.refuse(path, f"{step:f} Wh: each session is billed in such steps, rounded up")
+        if component.dimension != "TIME" or step == 0:
+            return 1
+        if not 1 <= step <= MAX_STEP_SECONDS or step != int(step):
+            if component.price:
+                self._result.refuse(path, f"{step:f} s: no step of time (1 to {MAX_STEP_SECONDS} whole seconds)")
+            return 1
+        return int(step)
 
     def _windows(self, restrictions: Mapping[str, Any], path: str) -> _Windows | None:
-        """Return when an element of energy holds; None, and refused, where not only time decides that."""
+        """Return when an element holds; None, and refused, where not only time decides that."""
         refused = False
         for name, value in restrictions.items():
             if value is None or value == [] or (name.startswith("min_") and value == 0):
@@ -286,18 +342,19 @@ class _Reader:
         return _Windows(days, clocks, first, last)
 
 
-def _reached(prices: Sequence[_Energy]) -> list[_Energy]:
-    """Return the prices up to the first that always holds."""
+def _reached(prices: Sequence[_Price], dimension: str, on: date | None) -> list[_Price]:
+    """Return the prices of a dimension that hold around a date, up to the first that always holds."""
     reached = []
     for price in prices:
-        reached.append(price)
-        if price.windows.always:
-            break
+        if price.dimension == dimension and price.windows.covers(on):
+            reached.append(price)
+            if price.windows.always:
+                break
     return reached
 
 
 def _pieces(
-    prices: Sequence[_Energy], calendar: LocalCalendar, start_us: int | None, end_us: int | None
+    prices: Sequence[_Price], calendar: LocalCalendar, start_us: int | None, end_us: int | None
 ) -> Iterator[tuple[date | None, int | None, int | None]]:
     """Yield (a date, valid from, valid to) of each span of time in which the same elements may hold."""
     dates = sorted({on for price in prices for on in (price.windows.first, price.windows.end) if on is not None})
@@ -312,44 +369,63 @@ def _pieces(
     yield on, from_us, end_us
 
 
-def _charges(prices: Sequence[_Energy]) -> dict[str, Any]:
+def _charges(prices: Sequence[_Price]) -> dict[str, Any]:
     """Return the charges and taxes of the prices that hold in one version.
 
     Prices of several VAT rates become several charges, which add up: each has all bands, and 0 where another one's
     rate holds.
     """
-    vats = list(dict.fromkeys(price.vat or Decimal(0) for price in prices if price.price)) or [Decimal(0)]
-    charges, taxes = [], []
-    for vat in vats:
-        name = "energy" if len(vats) == 1 else f"energy-vat-{rate_text(vat)}"
-        charges.append({"charge_id": name, "kind": "energy", "bands": list(_bands(prices, vat))})
-        if vat:
-            taxes.append(
-                {
-                    "name": "VAT" if len(vats) == 1 else f"VAT {rate_text(vat)} %",
-                    "rate": rate_text(vat / _PER_CENT),
-                    "charges": None if len(vats) == 1 else [name],
-                }
-            )
+    charges: list[dict[str, Any]] = []
+    taxed: dict[Decimal, list[str]] = {}
+    for dimension, name in _CHARGES.items():
+        mine = [price for price in prices if price.dimension == dimension]
+        vats = _vats(mine) or ([Decimal(0)] if mine or dimension == _ENERGY else [])
+        for vat in vats:
+            charge_id = name if len(vats) == 1 else f"{name}-vat-{rate_text(vat)}"
+            charges.append({"charge_id": charge_id, **_charge(dimension, mine, vat)})
+            taxed.setdefault(vat, []).append(charge_id)
+    only = len(_vats(prices)) <= 1
+    taxes = [
+        {
+            "name": "VAT" if only else f"VAT {rate_text(vat)} %",
+            "rate": rate_text(vat / _PER_CENT),
+            "charges": None if only else names,
+        }
+        for vat, names in taxed.items()
+        if vat
+    ]
     return {"taxes": taxes, "charges": charges}
 
 
-def _bands(prices: Sequence[_Energy], vat: Decimal) -> Iterator[dict[str, Any]]:
+def _vats(prices: Sequence[_Price]) -> list[Decimal]:
+    """Return the different rates of VAT of prices that are not 0."""
+    return list(dict.fromkeys(price.vat or Decimal(0) for price in prices if price.price))
+
+
+def _charge(dimension: str, prices: Sequence[_Price], vat: Decimal) -> dict[str, Any]:
+    """Return what a charge has besides its id: the prices of one rate of VAT."""
+    bands: list[dict[str, Any]] = []
     for price in prices:
-        rate = price.price if (price.vat or Decimal(0)) == vat else Decimal(0)
-        windows = price.windows
-        when = (
-            []
-            if windows.always
-            else [{"days": list(windows.days), "start": start, "end": end} for start, end in windows.clocks]
-        )
-        yield {
-            "name": f"element-{price.element + 1}",
-            "when": when,
-            "tiers": [{"up_to_kwh": None, "rate": rate_text(rate)}],
-        }
+        rate = rate_text(price.price if (price.vat or Decimal(0)) == vat else Decimal(0))
+        band: dict[str, Any] = {"name": f"element-{price.element + 1}", "when": _when(price.windows)}
+        if dimension == _ENERGY:
+            band |= {"tiers": [{"up_to_kwh": None, "rate": rate}]}
+        else:
+            band |= {"amount": rate} | ({"step_seconds": price.step_seconds} if dimension == "TIME" else {})
+        bands.append(band)
+    if dimension == "FLAT":
+        return {"kind": "session", "per": "session", "bands": bands}
+    if dimension == "TIME":
+        return {"kind": "session", "per": "hour", "counted": "charging", "bands": bands}
     if not prices or not prices[-1].windows.always:
-        yield {"name": "free", "when": [], "tiers": [{"up_to_kwh": None, "rate": "0"}]}
+        bands.append({"name": "free", "when": [], "tiers": [{"up_to_kwh": None, "rate": "0"}]})
+    return {"kind": "energy", "bands": bands}
+
+
+def _when(windows: _Windows) -> list[dict[str, Any]]:
+    if windows.always:
+        return []
+    return [{"days": list(windows.days), "start": start, "end": end} for start, end in windows.clocks]
 
 
 # --- Values ----------------------------------------------------------------------------------------------------------

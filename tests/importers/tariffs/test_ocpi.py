@@ -199,25 +199,27 @@ def test_tax_on_top_whose_rate_is_not_said_is_refused(
 # --- What is refused ---
 
 
-def test_whatever_a_session_decides_is_refused_with_its_path() -> None:
+def test_what_a_session_alone_decides_is_refused_with_its_path() -> None:
     found = imported(example("sessions.json"))
     assert [part.path for part in found.refused] == [
         "min_price",
         "max_price",
-        "elements[0].price_components[0]",
-        "elements[1].price_components[0]",
+        "elements[1].restrictions.max_current",
         "elements[2].price_components[0]",
         "elements[3].price_components[0]",
         "elements[4].restrictions.max_kwh",
         "elements[5].price_components[0].step_size",
     ]
-    assert found.refused[2].reason == (
-        "FLAT 2.50: a fee for a charging session; tariff documents price energy and days only"
-    )
-    assert "not sessions" in found.refused[6].reason
+    assert [part.reason for part in found.refused[3:5]] == [
+        "PARKING_TIME 5.00: for an hour of parking; tariff documents have no such price",
+        "TIME 3.00: for a reservation; tariff documents have no such price",
+    ]
+    assert "not sessions" in found.refused[5].reason
     assert [part.path for part in found.left_out] == ["preauthorize_amount"]
     (rest,) = found.tariffs  # for --partial
-    assert [band["tiers"][0]["rate"] for band in rest["charges"][0]["bands"]] == ["0.2"]
+    energy_charge, flat_charge = rest["charges"]
+    assert [band["tiers"][0]["rate"] for band in energy_charge["bands"]] == ["0.2"]
+    assert [band["amount"] for band in flat_charge["bands"]] == ["2.5"]
 
 
 @pytest.mark.parametrize(
@@ -260,8 +262,8 @@ def test_fields_that_change_no_price_are_named() -> None:
 
 
 def test_several_tariffs_are_told_apart() -> None:
-    flat = {"price_components": [{"type": "FLAT", "price": 1, "step_size": 1}]}
-    documents = [tariff(energy(), id="a"), tariff(energy(), flat, id="b")]
+    parking = {"price_components": [{"type": "PARKING_TIME", "price": 1, "step_size": 1}]}
+    documents = [tariff(energy(), id="a"), tariff(energy(), parking, id="b")]
     assert [one["tariff_id"] for one in imported(documents).tariffs] == ["a", "b"]
     named = imported(documents, OPTIONS._replace(tariff_id="mine", direction="LOCAL"))
     assert [(one["tariff_id"], one["direction"]) for one in named.tariffs] == [("mine", "LOCAL"), ("mine-2", "LOCAL")]
