@@ -34,8 +34,6 @@ class _Interval(msgspec.Struct, gc=False):
     location_id: str
     device_id: str | None
     tariff_direction: TariffDirection
-    start_time: str
-    end_time: str
     records: list[_Record]
 
 
