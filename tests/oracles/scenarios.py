@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
@@ -45,8 +46,11 @@ windows = st.fixed_dictionaries(
     },
 )
 rates = st.decimals(-1, 3, places=5).map(str)
-small_bounds = st.decimals("0.000000001", 40, places=9)
-daily_bounds = st.decimals("0.000000001", 15, places=9)
+round_bounds = st.integers(1, 20).map(lambda tenths: Decimal(tenths) / 10)
+"""Of which some are reached to the last µWh: records of round energies sum up to them."""
+
+small_bounds = round_bounds | st.decimals("0.000000001", 40, places=9)
+daily_bounds = round_bounds | st.decimals("0.000000001", 15, places=9)
 
 
 @st.composite
@@ -123,6 +127,7 @@ def records_of(location_id: str, start: int, end: int, seed: int, **names: str) 
     rng = random.Random(seed)  # noqa: S311 - scenes, not secrets
     lengths = rng.choice(([30], [15, 30], [60], [7, 25, 90], [5, 1440], [1500, 30], [13, 0]))
     at = start + rng.choice((0, 0, 15 * MINUTE, 7_000_001))
+    is_round = rng.random() < 0.4
     while at < end:
         length = rng.choice(lengths) * MINUTE
         if rng.random() < 0.1:
@@ -132,6 +137,8 @@ def records_of(location_id: str, start: int, end: int, seed: int, **names: str) 
         energy = {"units": "W", "value": power_w}
         if length and rng.random() < 0.7:
             energy = {"units": "WH", "value": rng.randrange(length // 10 + 1) / 10**6}
+        if length and is_round:
+            energy = {"units": "WH", "value": rng.choice((0, 0, 100, 100, 200, 500))}
         yield {
             "location_id": location_id,
             "start_time": text_of(at),
