@@ -308,6 +308,21 @@ RICH: dict[str, Any] = tariff(
                 }
             ],
         },
+        {
+            "charge_id": "start",
+            "kind": "session",
+            "per": "session",
+            "bands": [{"name": "any", "when": [], "amount": "0.50"}],
+        },
+        {
+            "charge_id": "time",
+            "kind": "session",
+            "per": "hour",
+            "counted": "charging",
+            "bands": [
+                {"name": "busy", "when": [{"start": "16:00", "end": "20:00"}], "amount": "1.2", "step_seconds": 900}
+            ],
+        },
     ],
 )
 
@@ -337,6 +352,10 @@ def test_everything_that_a_tariff_says_is_shown() -> None:
         "  minimum charge 'least': 25.00 GBP a month",
         "  demand charge 'demand': a month, the highest 30 minutes of the month, at least 2 kW",
         "    peak  12.5 up to 10 kW, then 9 GBP/kW  MON TUE 16:00-20:00 06-01 to 09-30",
+        "  session charge 'start': for each session",
+        "    any  0.50 GBP/session  whenever no band before it holds",
+        "  session charge 'time': for an hour of charging",
+        "    busy  1.2 GBP/hour in steps of 900 s  MON TUE WED THU FRI SAT SUN HOL 16:00-20:00",
     ]
 
 
@@ -349,6 +368,11 @@ def test_at_an_instant_the_rates_of_each_charge_are_shown(file: Path) -> None:
     rich = run("show", "-", "--at", "2025-07-04T16:00:00Z", stdin=json.dumps(RICH)).stdout
     assert "  market  follows the series 'AGILE'" in rich
     assert "standing" not in rich  # not in its season
+    assert rich.splitlines()[-2:] == [
+        "  start  any  0.50 GBP/session",
+        "  time  busy  1.2 GBP/hour in steps of 900 s",
+    ]
+    assert "  time  no rate" in run("show", "-", "--at", "2025-07-04T20:00:00Z", stdin=json.dumps(RICH)).stdout
     assert (
         "  standing  0.55 GBP a day" in run("show", "-", "--at", "2025-01-04T16:00:00Z", stdin=json.dumps(RICH)).stdout
     )

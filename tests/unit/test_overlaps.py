@@ -15,6 +15,8 @@ from app.domain.tariffs import (
     DemandTier,
     EnergyCharge,
     FixedCharge,
+    SessionBand,
+    SessionCharge,
     Tariff,
     Tier,
     When,
@@ -125,3 +127,9 @@ def test_bands_of_a_demand_charge_are_looked_at_too() -> None:
     assert found == [
         "charges[0].bands[1].when[0]: never holds, the band 'all' before it does, first on MON 16:00 in season 01-01"
     ]
+
+
+def test_bands_of_sessions_are_looked_at_too() -> None:
+    bands = (SessionBand("all", (), Decimal(1)), SessionBand("night", (W(0, 360).when(),), Decimal(2)))
+    found = overlaps(Tariff("t", 1, "IMPORT", "GBP", "UTC", (SessionCharge("time", "hour", bands),)))
+    assert [problem.partition(":")[0] for problem in found] == ["charges[0].bands[1].when[0]"]

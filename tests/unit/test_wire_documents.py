@@ -306,6 +306,7 @@ def test_tiers_that_are_no_ladder_are_refused(tiers: list[dict[str, Any]], expec
         ),
         ({"kind": "minimum", "per": "day", "amount": "-1"}, "charges[2].amount: '-1' is negative (expected 0 or more)"),
         ({"kind": "fixed", "per": "day"}, "charges[2].amount: missing (a fixed charge has per and amount)"),
+        ({"kind": "session", "per": "hour"}, "charges[2].bands: missing (a session charge has per and bands)"),
     ],
 )
 def test_a_charge_that_lacks_what_its_kind_needs_is_refused(charge: dict[str, Any], expected: str) -> None:
