@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import time
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -17,11 +16,12 @@ from app.cli import main
 from app.domain.bill_records import PricedInterval
 from app.domain.instants import parse_instant_us
 from app.domain.partitioning import partition_for
+from app.domain.sessions import SessionPart
 from app.settings import Settings
 from app.streams.priced_reader import PricedReader
 from app.streams.topics import create_topics, topic_names
 from app.wire.documents import iter_documents
-from tests.harness import WAIT_S, Stream
+from tests.harness import Stream
 
 pytestmark = pytest.mark.broker
 
@@ -41,34 +41,56 @@ def bill(*options: str, env: dict[str, str] | None = None) -> Json:
     return found
 
 
-def offline(folder: Path, lines: Sequence[str]) -> Json:
+def offline(folder: Path, lines: Sequence[str], documents: Path) -> Json:
     (folder / "records.jsonl").write_text("\n".join(lines))
-    return bill("--records", str(folder / "records.jsonl"), "--locations", str(EXAMPLE / "home.json"))
+    return bill("--records", str(folder / "records.jsonl"), "--locations", str(documents))
 
 
-def from_table(stream: Stream, energy_kwh: str) -> Json:
-    """Bill from the table, again and again until the worker has come to an energy."""
-    ends_at_s = time.monotonic() + WAIT_S
-    while True:
-        found = bill(env=stream.environ)
-        if found["meters"][0]["energy_kwh"] == energy_kwh or time.monotonic() > ends_at_s:
-            return found
+def charge_point() -> list[Json]:
+    """Return the documents of the example, with charges for sessions on the import tariff."""
+    documents = [dict(raw) for _, raw in iter_documents(EXAMPLE / "home.json")]
+    (tou,) = [one for one in documents if one.get("tariff_id") == "home-tou"]
+    any_time = {"name": "any", "amount": "1.2"}
+    tou["charges"] += [
+        {"charge_id": "start", "kind": "session", "per": "session", "bands": [any_time]},
+        {"charge_id": "time", "kind": "session", "per": "hour", "bands": [any_time | {"step_seconds": 900}]},
+    ]
+    return documents
 
 
-def test_the_bill_from_the_table_is_the_one_from_files_and_a_correction_changes_it(kafka: str, tmp_path: Path) -> None:
+def session(start: str, end: str, session_id: str | None) -> str:
+    times = {"start_time": f"2025-03-{start}:00Z", "end_time": f"2025-03-{end}:00Z"}
+    fields = {"location_id": "home", "device_id": "car", "units": "KWH", "value": 3}
+    return json.dumps(fields | times | {"session_reference_id": session_id})
+
+
+def quantities(found: Json) -> list[tuple[str, str]]:
+    return [(line["charge_id"], line["quantity"]) for line in found["lines"] if line["kind"] == "session"]
+
+
+def test_the_bill_from_the_table_is_the_one_from_files_and_corrections_change_it(kafka: str, tmp_path: Path) -> None:
+    documents = charge_point()
+    (tmp_path / "home.json").write_text(json.dumps(documents))
     lines = (EXAMPLE / "home.jsonl").read_text(encoding="utf-8").splitlines()
-    corrected = json.dumps(json.loads(lines[0]) | {"value": 99.5})
+    lines += [
+        session("03T10:10", "03T10:50", "whole"),
+        session("02T23:50", "03T00:20", "before"),
+        session("04T08:00", "04T09:00", "mistaken"),
+    ]
+    corrected = [json.dumps(json.loads(lines[0]) | {"value": 99.5}), session("04T08:00", "04T09:00", None)]
     with Stream(kafka, tmp_path / "stream", emit_every_s=0) as stream:
-        stream.load(*(raw for _, raw in iter_documents(EXAMPLE / "home.json")))
+        stream.load(*documents)
         stream.publish(*(json.loads(line) for line in lines))
         stream.worker()
-        expected = offline(tmp_path, lines)
-        assert expected["meters"][0]["energy_kwh"] == "30.425"
-        assert from_table(stream, "30.425") == expected
-        stream.publish(json.loads(corrected))
-        afterwards = offline(tmp_path, [*lines, corrected])
-        assert from_table(stream, "123.625") == afterwards
-        assert afterwards["totals"] != expected["totals"]
+        first = offline(tmp_path, lines, tmp_path / "home.json")
+        stream.wait(lambda: bill(env=stream.environ) == first, "the table's bill to be that of the files")
+        stream.publish(*map(json.loads, corrected))
+        second = offline(tmp_path, [*lines, *corrected], tmp_path / "home.json")
+        stream.wait(lambda: bill(env=stream.environ) == second, "the corrections to be billed")
+    assert [found["meters"][0]["energy_kwh"] for found in (first, second)] == ["30.425", "123.625"]
+    # whole: 40 minutes, which is 45 in steps; before: 20 of its 30 minutes, which are two steps; mistaken: an hour
+    assert quantities(first) == [("start", "2"), ("time", "2.083333333333")]
+    assert quantities(second) == [("start", "1"), ("time", "1.083333333333")]
 
 
 # --- what is read of the topics ---
@@ -107,6 +129,13 @@ class Topics:
         async def fetch() -> tuple[list[PricedInterval], list[str]]:
             async with PricedReader(self.settings) as reader:
                 return await reader.priced("home", START_US, END_US), reader.problems
+
+        return asyncio.run(fetch())
+
+    def read_sessions(self) -> tuple[list[SessionPart], list[str]]:
+        async def fetch() -> tuple[list[SessionPart], list[str]]:
+            async with PricedReader(self.settings) as reader:
+                return await reader.sessions("home", START_US, END_US), reader.problems
 
         return asyncio.run(fetch())
 
@@ -170,6 +199,24 @@ def test_a_deleted_interval_is_not_billed_and_what_is_no_record_is_named(topics:
     assert intervals == []
     (problem,) = problems
     assert problem.startswith(f"{topics.names.priced}, partition {partition_for('home', PARTITIONS)}, offset 2: ")
+
+
+def interval(session_id: str | None, location_id: str = "home", minute: int = 0) -> tuple[str, bytes]:
+    start, end = f"2025-03-03T00:{minute:02d}:00Z", f"2025-03-03T00:{minute + 5:02d}:00Z"
+    told = {"session_reference_id": session_id, "start_time": start, "end_time": end, "energy_wh": 1}
+    head = {"interval_id": f"{location_id}|car|INBOUND|IMPORT|{start}", "location_id": location_id, "device_id": "car"}
+    fields = head | {"tariff_direction": "IMPORT", "records": [told]}
+    return head["interval_id"], json.dumps(fields, separators=(",", ":")).encode()
+
+
+def test_sessions_are_those_of_the_newest_committed_interval_of_each_key(topics: Topics) -> None:
+    gone, _ = interval("gone", minute=10)
+    told = [interval("old"), interval("new"), interval("other", minute=5), interval("gone", minute=10), (gone, None)]
+    topics.write(topics.names.intervals, *told, interval("elsewhere", "home-2"), (gone, b"nonsense"))
+    topics.write(topics.names.intervals, interval("aborted"), abort=True)
+    parts, problems = topics.read_sessions()
+    assert sorted(part.session_id for part in parts) == ["new", "other"]
+    assert len(problems) == 1
 
 
 def test_documents_are_the_newest_usable_ones_wherever_they_are(topics: Topics) -> None:
