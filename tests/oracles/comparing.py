@@ -74,7 +74,11 @@ def _compare(our: Document, exact: Priced) -> Iterator[str]:
 
 
 def _compare_lines(our: Document, exact: Priced) -> Iterator[str]:
-    """Compare what each charge asked in each band and tier. Where they hold no energy it does not matter which is named."""
+    """Compare what each charge asked in each band and tier.
+
+    Those without energy are compared where the interval has none at all: it lies in the tier where the counter stands.
+    Beside others they depend on how finely time is cut, and cost nothing.
+    """
     lines: dict[LineKey, list[Any]] = defaultdict(lambda: [Fraction(0), Fraction(0), Fraction(0), 0])
     for component in our["components"]:
         tariff = component.get("tariff_id", our["tariff_id"]), component.get("tariff_version", our["tariff_version"])
@@ -88,7 +92,7 @@ def _compare_lines(our: Document, exact: Priced) -> Iterator[str]:
         said, cost, net, count = lines.get(key, (Fraction(0), Fraction(0), Fraction(0), 0))
         line = exact.lines.get(key)
         if line is None:
-            if said != 0:
+            if said != 0 or exact.energy_uwh == 0:
                 yield f"{key} has {said} µWh, and is not in the reference"
         elif (said, cost) != (line.energy_uwh, line.cost):
             yield f"{key} is {said} µWh for {cost}, the reference has {line.energy_uwh} µWh for {line.cost}"
