@@ -128,8 +128,9 @@ def bill_command(  # noqa: PLR0913, PLR0917 - click passes them by name
 
     The days are local dates of the location, the last one not included. Without files everything is read from Kafka.
     With --records a file is priced as by `meterstream price` (JSON Lines, CSV, NEM12), with --priced it holds what
-    `price` writes, which does not name charging sessions; both need documents from files. --records and those of documents may be given several times, and a
-    file may hold documents of all three kinds, whichever of --locations, --tariffs and --series names it.
+    `price` writes, which does not name charging sessions; both need documents from files. --records and those of
+    documents may be given several times, and a file may hold documents of all three kinds, whichever of
+    --locations, --tariffs and --series names it.
 
     A bill says whether it is complete, and names every interval that is missing, incomplete or not priced. The
     location's own meters are billed; its devices are for directions in which it has no own meter.
