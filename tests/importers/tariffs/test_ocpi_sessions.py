@@ -209,6 +209,7 @@ def test_a_dimension_that_never_costs_anything_is_no_charge() -> None:
         ([element("TIME", 1, reservation="RESERVATION")], "elements[0].price_components[0]"),
         ([element("FLAT", 1, reservation="RESERVATION_EXPIRES")], "elements[0].price_components[0]"),
         ([element("PARKING_TIME", 1)], "elements[0].price_components[0]"),
+        ([element("SPEED", 1)], "elements[0].price_components[0]"),
         ([element("TIME", 1, 86_401)], "elements[0].price_components[0].step_size"),
         ([element("TIME", 1, -60)], "elements[0].price_components[0].step_size"),
     ],
