@@ -8,15 +8,15 @@ import asyncio
 import random
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
-
-from aiokafka import AIOKafkaConsumer
+from typing import Any
 
 from app.domain.instants import format_instant
 from app.settings import Settings
 from app.streams.publish import Publisher
 from app.streams.topics import topic_names
-from benchmarks.setting import START_US, BenchWorker, broker, own_settings, publish_portfolio, record
+from benchmarks.setting import START_US, BenchWorker, broker, own_settings, publish_portfolio, record, watch_priced
 
 _HALF_HOUR_US = 1800 * 1_000_000
 _TICK_S = 0.005
@@ -43,24 +43,12 @@ async def _publish(settings: Settings, locations: int, rate: int, seconds: float
 
 async def _consume(settings: Settings, arrived_s: dict[bytes, float], ready: asyncio.Event) -> None:
     """Note when each priced interval is read."""
-    consumer = AIOKafkaConsumer(
-        topic_names(settings).priced,
-        bootstrap_servers=settings.bootstrap_servers,
-        isolation_level="read_committed",
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=50,
-    )
-    await consumer.start()
-    ready.set()
-    try:
-        while True:
-            fetched = await consumer.getmany(timeout_ms=100)
-            now_s = time.perf_counter()
-            for records in fetched.values():
-                for priced in records:
-                    arrived_s.setdefault(priced.key, now_s)
-    finally:
-        await consumer.stop()
+
+    def note(records: Sequence[Any], now_s: float) -> None:
+        for priced in records:
+            arrived_s.setdefault(priced.key, now_s)
+
+    await watch_priced(settings, ready, note)
 
 
 async def measure(bootstrap_servers: str, locations: int, rate: int, seconds: float) -> dict[str, float]:

@@ -9,17 +9,15 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from aiokafka import AIOKafkaConsumer
-
 from app.settings import Settings
 from app.streams.publish import Publisher
 from app.streams.topics import create_topics, topic_names
-from benchmarks.setting import BenchWorker, own_settings
+from benchmarks.setting import BenchWorker, own_settings, watch_priced
 from benchmarks.year import HALF_HOURS, Json, location, record, three_bands, usual_kwh, yearly_tiers
 
 RATE: Final = 100
@@ -49,25 +47,9 @@ class _Reader:
 
     async def read(self, settings: Settings, ready: asyncio.Event) -> None:
         """Read for ever."""
-        consumer = AIOKafkaConsumer(
-            topic_names(settings).priced,
-            bootstrap_servers=settings.bootstrap_servers,
-            isolation_level="read_committed",
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=50,
-        )
-        await consumer.start()
-        ready.set()
-        try:
-            while True:
-                fetched = await consumer.getmany(timeout_ms=100)
-                now_s = time.perf_counter()
-                for records in fetched.values():
-                    self._note(records, now_s)
-        finally:
-            await consumer.stop()
+        await watch_priced(settings, ready, self._note)
 
-    def _note(self, records: list[Any], now_s: float) -> None:
+    def _note(self, records: Sequence[Any], now_s: float) -> None:
         for each in records:
             location_id = each.key[: each.key.index(b"|")]
             self.counts[location_id] = self.counts.get(location_id, 0) + 1

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -231,5 +231,26 @@ async def read_all(settings: Settings, topic: str) -> list[Any]:
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 found.extend(records)
         return found
+    finally:
+        await consumer.stop()
+
+
+async def watch_priced(settings: Settings, ready: asyncio.Event, note: Callable[[Sequence[Any], float], None]) -> None:
+    """Read committed priced records for ever, and tell when they arrived."""
+    consumer = AIOKafkaConsumer(
+        topic_names(settings).priced,
+        bootstrap_servers=settings.bootstrap_servers,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=50,
+    )
+    await consumer.start()
+    ready.set()
+    try:
+        while True:
+            fetched = await consumer.getmany(timeout_ms=100)
+            now_s = time.perf_counter()
+            for records in fetched.values():
+                note(records, now_s)
     finally:
         await consumer.stop()
