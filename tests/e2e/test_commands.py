@@ -91,9 +91,10 @@ def test_wrong_documents_are_told_in_full_and_nothing_is_loaded(
     wanted = [
         f"{homes}: line 2: timezone: 'Mars/Olympus'",
         f"{homes}: line 2: interval_minutes: ",
-        f"{homes}: line 4: location 'twice' is another one than at {homes}: line 3",
         f"{prices}: [1]: charges[0]",
         f"{prices}: [2]: charges[0].bands[0].tiers[0].rate: ",
+        # What documents say against each other comes after what each has against itself.
+        f"{homes}: line 4: location 'twice' is another one than at {homes}: line 3",
     ]
     told = done.stderr.splitlines()
     assert len(told) == len(wanted), told
