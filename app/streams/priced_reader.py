@@ -108,28 +108,25 @@ class PricedReader:
         Of each meter that was heard before there is one record more.
         """
         newest = NewestPriced(location_id, start_us, end_us)
-        async for record in self._own(self._names.priced, location_id):
-            if record.value is None:
-                newest.forget((record.key or b"").decode(errors="replace"))
-                continue
-            try:
-                newest.take(record.value)
-            except PricedRecordError as error:
-                self._refuse(record, [str(error)])
+        await self._take_own(self._names.priced, location_id, newest)
         return newest.intervals()
 
     async def sessions(self, location_id: str, start_us: int, end_us: int) -> list[SessionPart]:
         """Return what a location's intervals tell of its charging sessions in and around [start_us, end_us)."""
         newest = NewestSessions(location_id, start_us, end_us)
-        async for record in self._own(self._names.intervals, location_id):
+        await self._take_own(self._names.intervals, location_id, newest)
+        return newest.parts()
+
+    async def _take_own(self, topic: str, location_id: str, newest: NewestPriced | NewestSessions) -> None:
+        """Show every record of a location's intervals to whoever keeps the newest of each; tell which it cannot take."""
+        async for record in self._own(topic, location_id):
             if record.value is None:
                 newest.forget((record.key or b"").decode(errors="replace"))
                 continue
             try:
                 newest.take(record.value)
-            except IntervalError as error:
+            except (PricedRecordError, IntervalError) as error:
                 self._refuse(record, [str(error)])
-        return newest.parts()
 
     async def _own(self, topic: str, location_id: str) -> AsyncIterator[Any]:
         """Yield the records of a topic whose keys are a location's interval ids: of its own partition alone."""
