@@ -8,15 +8,12 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
-import subprocess
 import sys
 import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -32,13 +29,8 @@ from app.domain.tariffs import SeriesDay, Tariff
 from app.settings import load_settings
 from app.streams.topics import create_topics, topic_names
 from app.wire.reference import parse_document
-
-ROOT: Final = Path(__file__).resolve().parent.parent
-BASE: Final = datetime(2025, 3, 1, tzinfo=UTC)
-"""Minute 0 of the records that tests make."""
-
-WAIT_S: Final = 40.0
-"""How long a test waits for what has to come. Long: the machine may be slow, and a pass does not wait."""
+from tests.making import Json, encoded, flat_tariff, instant, key_of, location, record
+from tests.worker_process import WAIT_S, Worker
 
 T = TypeVar("T")
 
@@ -46,154 +38,6 @@ _GRACE_S: Final = 5.0
 """How long to wait for what no running worker can bring any more."""
 
 DECIDED: Final = ("accepted", "rejected", "superseded", "duplicate")
-_STARTED: Final = "partitions_opened"
-
-Json = dict[str, Any]
-
-
-def instant(minute: float) -> str:
-    """Return the RFC 3339 text of so many minutes after `BASE`."""
-    return (BASE + timedelta(minutes=minute)).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def record(location_id: str, minute: float, minutes: float, kwh: float, **fields: Any) -> Json:
-    """Return a meter record of some minutes, beginning at a minute after `BASE`."""
-    return {
-        "location_id": location_id,
-        "units": "KWH",
-        "value": kwh,
-        "start_time": instant(minute),
-        "end_time": instant(minute + minutes),
-        **fields,
-    }
-
-
-def flat_tariff(tariff_id: str, rate: str = "0.30", *, version: int = 1, **fields: Any) -> Json:
-    """Return an import tariff with one rate for all times, and 5 % tax on top."""
-    band = {"name": "all", "when": [], "tiers": [{"up_to_kwh": None, "rate": rate}]}
-    return {
-        "tariff_id": tariff_id,
-        "version": version,
-        "direction": "IMPORT",
-        "currency": "GBP",
-        "timezone": "Europe/London",
-        "taxes": [{"name": "VAT", "rate": "0.05"}],
-        "charges": [{"charge_id": "energy", "kind": "energy", "bands": [band]}],
-        **fields,
-    }
-
-
-def series_tariff(tariff_id: str, series_id: str) -> Json:
-    """Return an import tariff whose price is a series."""
-    market = {"series_id": series_id, "multiplier": "1", "adder": "0", "cap": None, "floor": None}
-    charges = [{"charge_id": "market", "kind": "energy", "series": market}]
-    return flat_tariff(tariff_id, taxes=[], charges=charges)
-
-
-def series_day(series_id: str, minute: float, prices: Iterable[str]) -> Json:
-    """Return half-hourly prices of one UTC date, the first of them at a minute after `BASE`."""
-    points = [
-        {"start_time": instant(minute + 30 * n), "end_time": instant(minute + 30 * n + 30), "value": price}
-        for n, price in enumerate(prices)
-    ]
-    return {"series_id": series_id, "kind": "price", "unit": "GBP/kWh", "points": points}
-
-
-def location(location_id: str, tariff_id: str | None = "flat", **fields: Any) -> Json:
-    """Return a location in London with one import tariff, for ever."""
-    links = [] if tariff_id is None else [{"direction": "IMPORT", "tariff_id": tariff_id}]
-    return {"location_id": location_id, "timezone": "Europe/London", "interval_minutes": 30, "tariffs": links, **fields}
-
-
-def encoded(value: Json | list[Json] | bytes | None) -> bytes | None:
-    """Return a message's bytes; bytes and None are taken as they are."""
-    return value if isinstance(value, bytes | None) else json.dumps(value).encode()
-
-
-class Unkeyed(dict[str, Any]):
-    """A record that is published without a key: it may land in any partition."""
-
-
-def _key_of(value: Json | list[Json] | bytes | None) -> str | None:
-    """Return the key that a good publisher gives a message: the location_id, where there is one."""
-    return value["location_id"] if isinstance(value, dict) and not isinstance(value, Unkeyed) else None
-
-
-class Worker:
-    """A worker as a process of its own. Only ever ends the process that it started."""
-
-    def __init__(self, command: list[str], environ: Mapping[str, str], log_path: Path) -> None:
-        """Start the process; its log goes to a file."""
-        self.log_path: Final = log_path
-        self._output_path: Final = log_path.with_suffix(".out")
-        with log_path.open("ab") as log, self._output_path.open("ab") as output:
-            self._process = subprocess.Popen(
-                command, cwd=ROOT, env=dict(environ), stdin=subprocess.DEVNULL, stdout=output, stderr=log
-            )
-
-    @property
-    def exit_code(self) -> int | None:
-        """The exit status, or None while it runs."""
-        return self._process.poll()
-
-    def output(self) -> str:
-        """Return what it has written to its standard output."""
-        return self._output_path.read_text(encoding="utf-8", errors="replace")
-
-    def log(self) -> list[Json]:
-        """Return what it has logged so far, as far as it is JSON."""
-        entries = []
-        for line in self.log_path.read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError):
-                entry = json.loads(line)
-                if isinstance(entry, dict):
-                    entries.append(entry)
-        return entries
-
-    def logged(self, event: str) -> list[Json]:
-        """Return the log entries of one event."""
-        return [entry for entry in self.log() if entry.get("event") == event]
-
-    def log_tail(self, lines: int = 25) -> str:
-        """Return the end of its log."""
-        return "\n".join(self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
-
-    def await_log(self, event: str, times: int = 1, timeout_s: float = WAIT_S) -> list[Json]:
-        """Wait until it has logged an event so many times."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            found = self.logged(event)
-            if len(found) >= times:
-                return found
-            if self.exit_code is not None or time.monotonic() > deadline:
-                pytest.fail(f"{event} was not logged (exit {self.exit_code}):\n{self.log_tail()}")
-            time.sleep(0.02)
-
-    def await_started(self) -> Self:
-        """Wait until it has opened partitions."""
-        self.await_log(_STARTED)
-        return self
-
-    def terminate(self, timeout_s: float = 10.0) -> int:
-        """Ask it to stop (SIGTERM), and return its exit status."""
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            return self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            pytest.fail(f"it did not end within {timeout_s:g} s of SIGTERM:\n{self.log_tail()}")
-
-    def kill(self) -> None:
-        """End it at once (SIGKILL)."""
-        self._process.kill()
-        self._process.wait()
-
-    def suspend(self) -> None:
-        """Stop its clock (SIGSTOP), as a frozen machine would."""
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let it go on (SIGCONT)."""
-        self._process.send_signal(signal.SIGCONT)
 
 
 class Stream:
@@ -311,7 +155,7 @@ class Stream:
         waiting = []
         for value in values:
             raw = encoded(value)
-            own = _key_of(value) if key == "" else key
+            own = key_of(value) if key == "" else key
             key_bytes = own.encode() if isinstance(own, str) else own
             self.published.append(raw)
             waiting.append(await self._producer.send(self.names.records, raw, key_bytes, partition))

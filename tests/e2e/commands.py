@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Final
 
-from tests.harness import ROOT
+from tests.worker_process import ROOT
 
 DONE, FAILED, BAD_INPUT, UNREACHABLE = 0, 1, 2, 3
 _TIMEOUT_S: Final = 60

@@ -16,7 +16,9 @@ from app.streams.topics import topic_names
 from tests.e2e.commands import BAD_INPUT, DONE, FAILED, UNREACHABLE, Commands, finish
 from tests.e2e.conftest import EMIT_EVERY_S
 from tests.e2e.topics import message_count
-from tests.harness import WAIT_S, Stream, flat_tariff, instant, location, record
+from tests.harness import Stream
+from tests.making import flat_tariff, instant, location, record
+from tests.worker_process import WAIT_S
 
 pytestmark = pytest.mark.broker
 

@@ -9,7 +9,8 @@ import pytest
 
 from tests.e2e.commands import BAD_INPUT, FAILED, Commands
 from tests.e2e.topics import message_count
-from tests.harness import Stream, flat_tariff
+from tests.harness import Stream
+from tests.making import flat_tariff
 
 pytestmark = pytest.mark.broker
 

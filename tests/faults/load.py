@@ -5,7 +5,8 @@ import threading
 import time
 from typing import Final, Self
 
-from tests.harness import Json, Stream, Unkeyed, flat_tariff, location, record
+from tests.harness import Stream
+from tests.making import Json, Unkeyed, flat_tariff, location, record
 
 _BATCH: Final = 20
 _LATE: Final = 40

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.harness import Stream, flat_tariff, location, record, series_day, series_tariff, sites
+from tests.harness import Stream, sites
+from tests.making import flat_tariff, location, record, series_day, series_tariff
 
 pytestmark = pytest.mark.broker
 

@@ -7,7 +7,9 @@ from typing import Final
 
 import pytest
 
-from tests.harness import Json, Site, Stream, Worker, flat_tariff, location
+from tests.harness import Site, Stream
+from tests.making import Json, flat_tariff, location
+from tests.worker_process import Worker
 
 pytestmark = pytest.mark.broker
 

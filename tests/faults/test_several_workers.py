@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.load import Feeder, load_documents, load_messages
-from tests.harness import Stream, Worker
+from tests.harness import Stream
+from tests.worker_process import Worker
 
 pytestmark = pytest.mark.broker
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Json, Site, Stream, sites
+from tests.harness import Site, Stream, sites
+from tests.making import Json
 
 pytestmark = pytest.mark.broker
 

@@ -9,7 +9,8 @@ from typing import Final
 import pytest
 from aiokafka.structs import ConsumerRecord
 
-from tests.harness import Json, Site, Stream, encoded, flat_tariff, instant, location, series_day, series_tariff
+from tests.harness import Site, Stream
+from tests.making import Json, encoded, flat_tariff, instant, location, series_day, series_tariff
 
 pytestmark = pytest.mark.broker
 

@@ -5,7 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from tests.harness import Site, Stream, instant
+from tests.harness import Site, Stream
+from tests.making import instant
 
 pytestmark = pytest.mark.broker
 

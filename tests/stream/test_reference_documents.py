@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.harness import Site, Stream, flat_tariff, instant, location, record, series_day, series_tariff
+from tests.harness import Site, Stream
+from tests.making import flat_tariff, instant, location, record, series_day, series_tariff
 
 pytestmark = pytest.mark.broker
 

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from tests.harness import Json, Site, Stream
+from tests.harness import Site, Stream
+from tests.making import Json
 
 pytestmark = pytest.mark.broker
 
