@@ -27,6 +27,7 @@ from app.streams.shard import REPRICE_SLICE
 from app.streams.sources import Log, OfflineMessage
 from app.streams.store import PartitionStore, StoreCache
 from app.streams.tables import Tables, changelog_entries, interval_entries, priced_entry
+from app.streams.walks import Walk
 from app.wire.location import parse_location
 from app.wire.tariff import parse_tariff
 from benchmarks import repricing_broker
@@ -116,8 +117,10 @@ class _Partition:
         """Price again what a change of documents concerns."""
         self._pipeline.forget_locations(affected.location_ids)
         for location_id in affected.location_ids:
-            for interval_id in self._pipeline.interval_ids(location_id, affected.start_us, affected.end_us):
-                self._pipeline.reprice(interval_id)
+            for walk in self._pipeline.walks_over(location_id, affected.start_us, affected.end_us):
+                rest: Walk | None = walk
+                while rest is not None:
+                    _, rest = self._pipeline.reprice(rest, REPRICE_SLICE)
         self._commit()
 
     def walk(self) -> None:

@@ -29,7 +29,7 @@ from app.domain.tariffs import SeriesDay, Tariff
 from app.settings import load_settings
 from app.streams.topics import create_topics, topic_names
 from app.wire.reference import parse_document
-from tests.making import Json, encoded, flat_tariff, instant, key_of, location, record
+from tests.making import Json, body_of, encoded, flat_tariff, instant, key_of, location, record, sequence_of
 from tests.worker_process import WAIT_S, Worker
 
 T = TypeVar("T")
@@ -307,7 +307,7 @@ class Stream:
         sequence; no sequence stands twice or is left out; the same was refused; and the totals account for every record.
         """
         offline = self.offline()
-        expected = {_id_of(value): _body(value) for value in offline.priced}
+        expected = {_id_of(value): body_of(value) for value in offline.priced}
         self.wait(
             lambda: (
                 sum(self.totals()[name] for name in DECIDED) >= offline.counts["input"]
@@ -343,9 +343,9 @@ class Stream:
         """Return what the priced records with the highest sequences say, by interval id, without their tails."""
         newest: dict[str, tuple[int, bytes]] = {}
         for each in self.seen(self.names.priced):
-            interval_id, sequence = each.key.decode(), _sequence(each.value)
+            interval_id, sequence = each.key.decode(), sequence_of(each.value)
             if interval_id not in newest or newest[interval_id][0] < sequence:
-                newest[interval_id] = (sequence, _body(each.value))
+                newest[interval_id] = (sequence, body_of(each.value))
         return {interval_id: body for interval_id, (_, body) in newest.items()}
 
     def check_sequences(self) -> None:
@@ -355,7 +355,7 @@ class Stream:
             interval_id = each.key.decode()
             assert each.partition == self.partition_of(interval_id.split("|")[0]), interval_id
             assert json.loads(each.value)["interval_id"] == interval_id
-            sequence = _sequence(each.value)
+            sequence = sequence_of(each.value)
             assert sequence == last[interval_id] + 1, f"{interval_id}: sequence {sequence} after {last[interval_id]}"
             last[interval_id] = sequence
 
@@ -382,15 +382,6 @@ def _refusal(value: bytes) -> tuple[object, ...]:
 def _id_of(priced: bytes) -> str:
     interval_id: str = json.loads(priced)["interval_id"]
     return interval_id
-
-
-def _body(priced: bytes) -> bytes:
-    return priced[: priced.rindex(b',"submitted_at":"')]
-
-
-def _sequence(priced: bytes) -> int:
-    sequence: int = json.loads(priced[priced.rindex(b',"sequence":') + len(b',"sequence":') : -1])
-    return sequence
 
 
 def _topic_and_key(names: Any, document: Json) -> tuple[str, str]:

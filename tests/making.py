@@ -77,3 +77,14 @@ class Unkeyed(dict[str, Any]):
 def key_of(value: Json | list[Json] | bytes | None) -> str | None:
     """Return the key that a good publisher gives a message: the location_id, where there is one."""
     return value["location_id"] if isinstance(value, dict) and not isinstance(value, Unkeyed) else None
+
+
+def body_of(priced: bytes) -> bytes:
+    """Return a priced record without its tail: when it was submitted, and its sequence."""
+    return priced[: priced.rindex(b',"submitted_at":"')]
+
+
+def sequence_of(priced: bytes) -> int:
+    """Return the sequence of a priced record."""
+    sequence: int = json.loads(priced[priced.rindex(b',"sequence":') + len(b',"sequence":') : -1])
+    return sequence

@@ -13,10 +13,11 @@ from app.domain.reference import ReferenceBook
 from app.streams.pipeline import Context, Output, Pipeline
 from app.streams.sources import Log, OfflineMessage
 from app.streams.tables import MemoryStore, Tables, changelog_entries, interval_entries, priced_entry
+from app.streams.walks import Walk
 from app.wire.interval import decode_state
 from app.wire.location import parse_location
-from app.wire.priced import read_state
 from app.wire.tariff import parse_tariff
+from tests.making import body_of, sequence_of
 
 RECORDS = Log("meter.records", 0)
 INTERVALS = Log("meter.intervals", 0)
@@ -169,6 +170,15 @@ class SimulatedPartition:
             self.pipeline.walk(2)
             self.commit()
 
+    def reprice(
+        self, location_id: str, start_us: int | None = None, end_us: int | None = None, at_once: int = 3
+    ) -> None:
+        """Price a location's intervals again that may overlap [start_us, end_us), a few at once."""
+        for walk in self.pipeline.walks_over(location_id, start_us, end_us):
+            rest: Walk | None = walk
+            while rest is not None:
+                _, rest = self.pipeline.reprice(rest, at_once)
+
     # What is true in the end
 
     def states(self) -> dict[str, Interval]:
@@ -189,12 +199,11 @@ class SimulatedPartition:
 
     def final_bodies(self) -> dict[bytes, bytes]:
         """Return the last published price of each interval, without its sequence."""
-        return {key: read_state(value).body for key, value in self.priced}
+        return {key: body_of(value) for key, value in self.priced}
 
     def published_bodies(self) -> dict[bytes, list[tuple[int, bytes]]]:
         """Return (sequence, body) of everything that was published for each interval, in order."""
         found: dict[bytes, list[tuple[int, bytes]]] = defaultdict(list)
         for key, value in self.priced:
-            body, sequence = read_state(value)
-            found[key].append((sequence, body))
+            found[key].append((sequence_of(value), body_of(value)))
         return found

@@ -49,7 +49,10 @@ class Interval(msgspec.Struct, frozen=True, array_like=True, gc=False):
         start_us, end_us = self.start_us, self.end_us
         total = 0
         for reading in self.readings:
-            total += min(reading.end_us, end_us) - max(reading.start_us, start_us)
+            if reading.start_us >= start_us and reading.end_us <= end_us:
+                total += reading.end_us - reading.start_us
+            else:
+                total += min(reading.end_us, end_us) - max(reading.start_us, start_us)
         return total
 
     def is_complete(self) -> bool:
@@ -71,7 +74,10 @@ class Interval(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     def submitted_ms(self) -> int:
         """Return the Kafka timestamp of the newest reading in ms since the Unix epoch; 0 when there is none."""
-        return max((reading.submitted_ms for reading in self.readings), default=0)
+        newest_ms = 0
+        for reading in self.readings:
+            newest_ms = max(newest_ms, reading.submitted_ms)
+        return newest_ms
 
     def confidence(self) -> float:
         """Return the readings' confidence weighted by energy (by time, where there is no energy), to six decimals."""

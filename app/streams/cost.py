@@ -13,7 +13,7 @@ from app.domain.tiers import NOTHING_COUNTED
 from app.streams.ledger import TierLedger, prefix_of
 from app.streams.validate import Meter, instants
 from app.wire.interval import IntervalMessage, decode_interval, instant_texts, message_energy_uwh, message_parts
-from app.wire.priced import encode_body, head_of, read_state, with_tail
+from app.wire.priced import encode_body, has_body, head_of, sequence_of, with_tail
 
 
 class PricedTable(Protocol):
@@ -98,10 +98,11 @@ class Pricer:
             cast("list[tuple[int, int, int]]", _LazyParts(message)),  # pricing only iterates over it
             message.energy_flow_direction,
             message.submitted_at,
+            self._table.get(interval_id),
         )
 
-    def price_state(self, interval_id: str, interval: Interval, meter: Meter) -> Outcome:
-        """Price a stored interval as if it were published again."""
+    def price_state(self, interval_id: str, interval: Interval, meter: Meter, before: bytes | None) -> Outcome:
+        """Price a stored interval as if it were published again; `before` is its last priced record (None: none yet)."""
         of, text = meter.meter_id, meter.text
         energy_uwh = interval.energy_uwh()
         return self._price(
@@ -113,6 +114,7 @@ class Pricer:
             cast("list[tuple[int, int, int]]", _LazyState(interval)),
             of.energy_flow_direction,
             instant_texts[interval.submitted_ms() * 1000],
+            before,
         )
 
     def _plan(self, location_id: str, direction: Direction) -> PricePlan:
@@ -122,7 +124,7 @@ class Pricer:
             self._generation = book.tariff_generation
         return book.plan(location_id, direction)
 
-    def _price(  # noqa: PLR0917 - hot: keywords cost more than the names would help
+    def _price(  # noqa: PLR0913, PLR0917 - hot: keywords cost more than the names would help
         self,
         prefix: str,
         interval_id: str,
@@ -132,18 +134,17 @@ class Pricer:
         parts: Sequence[tuple[int, int, int]],
         flow: EnergyFlow,
         submitted_at: str,
+        before: bytes | None,
     ) -> Outcome:
         start_us, end_us, energy_uwh = whole
         counts = self.ledger.meter(prefix) if plan.is_graduated else NOTHING_COUNTED
         price = plan.price(start_us, end_us, energy_uwh, parts, flow, counts)
         body = encode_body(head, price)
-        before = self._table.get(interval_id)
         sequence = 1
         if before is not None:
-            state = read_state(before)
-            if state.body == body:
+            if has_body(before, body):
                 return Outcome(interval_id, None, price.status)
-            sequence = state.sequence + 1
+            sequence = sequence_of(before) + 1
         if plan.is_graduated or (before is not None and self._book.has_tiers):
             self.ledger.put(prefix, start_us, end_us, before, price)
         return Outcome(interval_id, with_tail(body, submitted_at, sequence), price.status)

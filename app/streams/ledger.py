@@ -81,6 +81,9 @@ class MeterCounts:
             page = self.current = self.ledger.page(self, tariff_id, period)
         if start_us > page.newest_us:
             return page.counts[counter].sum_uwh
+        hot = page.hot
+        if hot is not None and hot.start_us <= start_us < hot.end_us:
+            return hot.before_uwh(counter, start_us)
         return self.ledger.hot_bin(self.prefix, page, page.bin_of(start_us)).before_uwh(counter, start_us)
 
     def record(self, start_us: int) -> PricedCounts | None:
@@ -219,8 +222,7 @@ class TierLedger:
         if meter.newest_end_us <= period.start_us:
             return page
         extract = self._read(meter.prefix, page, period.start_us, period.end_us)
-        for start_us, counted in zip(extract.starts, extract.counted, strict=True):
-            page.add(start_us, counted)
+        page.add_all(extract)
         self._kept = (page, extract) if len(extract.starts) <= _MAX_KEPT else None
         return page
 
@@ -235,7 +237,7 @@ class TierLedger:
             else:
                 extract = self._read(prefix, page, start_us, end_us)
             before = {counter: sum(count.bins[:number]) for counter, count in page.counts.items()}
-            hot = page.hot = HotBin(number, before, extract)
+            hot = page.hot = HotBin(number, (start_us, end_us), before, extract)
         return hot
 
     def _read(self, prefix: str, page: Page, start_us: int, end_us: int) -> Extract:
@@ -243,13 +245,13 @@ class TierLedger:
         found = Extract()
         if start_us == page.start_us:
             eve = self._last_covered(prefix, start_us)
-            record = NOTHING_SAID if eve is None else read_counted(eve[1], instants.__getitem__)
-            counted = page.tally(record)
-            if eve is not None and counted:
-                found.append(eve[0], record, counted)
-        for at_us, value in self._priced.scan(prefix, start_us, end_us):
-            record = read_counted(value, instants.__getitem__)
-            found.append(at_us, record, page.tally(record))
+            if eve is not None:
+                record = read_counted(eve[1], instants.__getitem__)
+                if page.tally(record):
+                    found.extend([(eve[0], record)], page)
+        parse_us = instants.__getitem__
+        scanned = self._priced.scan(prefix, start_us, end_us)
+        found.extend(((at_us, read_counted(value, parse_us)) for at_us, value in scanned), page)
         return found
 
     def _newest_end_us(self, prefix: str) -> int:

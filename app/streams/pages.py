@@ -11,6 +11,9 @@ from app.wire.priced import PricedCounts
 
 _PAGE_BYTES: Final = 1_200
 
+Bounds = tuple[int, int]
+"""[start_us, end_us)."""
+
 Tally = dict[Counter, int]
 """Energy in µWh by counter."""
 
@@ -37,11 +40,12 @@ class Extract:
         self.records: list[PricedCounts] = []
         self.counted: list[Tally] = []
 
-    def append(self, start_us: int, record: PricedCounts, counted: Tally) -> None:
-        """Add what an interval's record says; it is later than those before it."""
-        self.starts.append(start_us)
-        self.records.append(record)
-        self.counted.append(counted)
+    def extend(self, found: Iterable[tuple[int, PricedCounts]], page: "Page") -> None:
+        """Add what intervals' records say, in order and later than those before them, and count in a page."""
+        for start_us, record in found:
+            self.starts.append(start_us)
+            self.records.append(record)
+            self.counted.append(page.tally(record))
 
     def between(self, start_us: int, end_us: int) -> "Extract":
         """Return the part that starts in [start_us, end_us)."""
@@ -54,24 +58,38 @@ class Extract:
 class HotBin:
     """One bin of a page in detail: what was counted before it; what its intervals' records say, and count, in order.
 
-    It remembers how far it was last summed up: those who ask in order of time have little to add.
+    It remembers which interval was last asked for, and what was counted before that one: those who ask in order of time
+    have little to look for, and little to add.
     """
 
-    __slots__ = ("_counted", "_records", "_starts", "_sum_to", "_sums", "before", "number")
+    __slots__ = (
+        "_asked",
+        "_counted",
+        "_records",
+        "_starts",
+        "_sum_to",
+        "_sums",
+        "before",
+        "end_us",
+        "number",
+        "start_us",
+    )
 
-    def __init__(self, number: int, before: Tally, extract: Extract) -> None:
+    def __init__(self, number: int, bounds: Bounds, before: Tally, extract: Extract) -> None:
         """Begin with the intervals that were read, and follow them from now on."""
         self.number = number
+        self.start_us, self.end_us = bounds
         self.before = before
         self._starts = extract.starts
         self._records = extract.records
         self._counted = extract.counted
+        self._asked = -1
         self._sum_to = 0
         self._sums = dict(before)
 
     def put(self, start_us: int, record: PricedCounts, counted: Tally) -> None:
         """Take what an interval's record says now."""
-        index = bisect_left(self._starts, start_us)
+        index = self._index(start_us)
         if index < self._sum_to:
             self._sum_to, self._sums = 0, dict(self.before)
         if index < len(self._starts) and self._starts[index] == start_us:
@@ -84,20 +102,28 @@ class HotBin:
 
     def record(self, start_us: int) -> PricedCounts | None:
         """Return what an interval's record says, where it is known."""
-        index = bisect_left(self._starts, start_us)
+        index = self._index(start_us)
         return self._records[index] if index < len(self._starts) and self._starts[index] == start_us else None
 
     def before_uwh(self, counter: Counter, start_us: int) -> int:
-        """Return what was counted before an interval."""
-        index = bisect_left(self._starts, start_us)
+        """Return what was counted before an interval. Hot."""
+        self._asked = index = self._index(start_us)
         if index < self._sum_to:
             self._sum_to, self._sums = 0, dict(self.before)
-        sums = self._sums
-        for counted in self._counted[self._sum_to : index]:
-            for one, energy_uwh in counted.items():
+        sums, counted = self._sums, self._counted
+        for at in range(self._sum_to, index):
+            for one, energy_uwh in counted[at].items():
                 sums[one] += energy_uwh
         self._sum_to = index
         return sums[counter]
+
+    def _index(self, start_us: int) -> int:
+        """Return the place of an interval: nearly always that of the one that was last asked for, or the next."""
+        starts, asked = self._starts, self._asked
+        for index in (asked, asked + 1):
+            if 0 <= index < len(starts) and starts[index] == start_us:
+                return index
+        return bisect_left(starts, start_us)
 
 
 class Page:
@@ -151,7 +177,7 @@ class Page:
         return known
 
     def tally(self, record: PricedCounts) -> Tally:
-        """Return what an interval's record counts here."""
+        """Return what an interval's record counts here. Hot."""
         found: Tally = {}
         for one in record.counted:
             if (one.tariff_id or record.tariff_id) == self.tariff_id and self.start_us <= one.start_us < self.end_us:
@@ -161,9 +187,25 @@ class Page:
 
     def add(self, start_us: int, counted: Tally) -> None:
         """Count an interval, or what it counts more than before."""
-        number = self.bin_of(start_us)
+        self._add_to(self.bin_of(start_us), counted)
+        self.newest_us = max(self.newest_us, start_us)
+
+    def add_all(self, extract: Extract) -> None:
+        """Count all intervals that were read, bin by bin."""
+        number, next_us, sums = 0, self.start_us + US_PER_DAY, dict.fromkeys(self.counts, 0)
+        for start_us, counted in zip(extract.starts, extract.counted, strict=True):
+            if start_us >= next_us:
+                self._add_to(number, sums)
+                number, sums = self.bin_of(start_us), dict.fromkeys(self.counts, 0)
+                next_us = self.start_us + (number + 1) * US_PER_DAY
+            for counter, energy_uwh in counted.items():
+                sums[counter] += energy_uwh
+        self._add_to(number, sums)
+        if extract.starts:
+            self.newest_us = max(self.newest_us, extract.starts[-1])
+
+    def _add_to(self, number: int, counted: Tally) -> None:
         for counter, energy_uwh in counted.items():
             count = self.counts[counter]
             count.sum_uwh += energy_uwh
             count.bins[number] += energy_uwh
-        self.newest_us = max(self.newest_us, start_us)

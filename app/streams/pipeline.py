@@ -23,7 +23,7 @@ from app.streams.faults import StoreError
 from app.streams.sources import Log, Origin, SourceMessage, origin_of
 from app.streams.tables import Tables
 from app.streams.validate import Meter, Place, instants, meter_id_of, reading_of
-from app.streams.walks import Walks
+from app.streams.walks import Walk, Walks
 from app.wire.record import batch_slices, decode_batch, decode_record, read_message
 from app.wire.rejected import Position, encode_rejected
 
@@ -74,9 +74,6 @@ _LONGEST_US: Final = (31 * 24 + 1) * US_PER_HOUR
 _LONGEST_ON_GRID_US: Final = US_PER_HOUR
 """The longest interval but for whole months: intervals are stepped in UTC."""
 
-_PAGE: Final = 1000
-"""How many interval ids are read at a time."""
-
 _HOMELESS_S: Final = 1.0
 """How often an interval whose location is unknown is looked at again, at most."""
 
@@ -112,12 +109,10 @@ class Pipeline:
         self._source = 2 * context.partition
         self._accepted = 0
         self._meters: dict[tuple[str, str | None, str | None, str | None], Meter] = {}
-        self._repriced: Meter | None = None
 
     def forget_locations(self, location_ids: Iterable[str]) -> None:
         """Look the documents of locations up again: they, or what they link to, have changed."""
         self._meters.clear()
-        self._repriced = None
         for location_id in location_ids:
             self.bucketer.forget_location(location_id)
 
@@ -288,8 +283,8 @@ class Pipeline:
         for interval_id in interval_ids:
             self._in_flight[interval_id] = self._in_flight.get(interval_id, 0) + 1
 
-    def interval_ids(self, location_id: str, start_us: int | None, end_us: int | None) -> Iterator[str]:
-        """Yield the ids of a location's intervals that may overlap [start_us, end_us), meter by meter in order of time.
+    def walks_over(self, location_id: str, start_us: int | None, end_us: int | None) -> Iterator[Walk]:
+        """Yield the walks over a location's intervals that may overlap [start_us, end_us), meter by meter.
 
         None: without that end. Whoever takes them may let others work in between.
         """
@@ -297,24 +292,27 @@ class Pipeline:
         for prefix in self.tables.prefixes(location_id):
             meter = self.bucketer.meter(_meter_of(prefix))
             longest_us = _LONGEST_US if meter is None or meter.has_months else _LONGEST_ON_GRID_US
-            after_us = BEGINNING_US if start_us is None else start_us - longest_us + 1
-            while found := self.tables.interval_ids_of_meter(prefix, after_us, before_us, _PAGE):
-                yield from found
-                after_us = _start_us(found[-1]) + 1
+            yield Walk(prefix, BEGINNING_US if start_us is None else start_us - longest_us + 1, before_us)
 
-    def reprice(self, interval_id: str) -> None:
-        """Price a stored interval again, with the documents that are in force now.
+    def reprice(self, walk: Walk, limit: int) -> tuple[int, Walk | None]:
+        """Price at most `limit` intervals of a walk again, with the documents in force now.
 
-        One whose last change is not published yet, or is still on its way to pricing, is left: it will be priced then.
+        Return how many there were, and what is left of the walk. An interval whose last change is not published yet, or is
+        still on its way to pricing, is left: it will be priced then.
         """
-        meter = self._repriced
-        if meter is None or not interval_id.startswith(meter.text.prefix):
-            meter = self._repriced = self.bucketer.meter(_meter_of(interval_id))
-        interval = self.tables.passing_interval(interval_id)
-        if meter is None or interval is None or interval.held or interval_id in self._in_flight:
-            return
+        meter = self.bucketer.meter(_meter_of(walk.prefix))
+        passing = self.tables.passing(*walk, limit)
+        if meter is not None:
+            in_flight = self._in_flight
+            for interval_id, interval, before in passing:
+                if not interval.held and interval_id not in in_flight:
+                    self._reprice(interval_id, interval, before, meter)
+        count = len(passing)
+        return count, walk._replace(start_us=passing[-1][1].start_us + 1) if count == limit else None
+
+    def _reprice(self, interval_id: str, interval: Interval, before: bytes | None, meter: Meter) -> None:
         try:
-            outcome = self._pricer.price_state(interval_id, interval, meter)
+            outcome = self._pricer.price_state(interval_id, interval, meter, before)
         except StoreError:
             raise
         except Exception:  # noqa: BLE001 - a partition that could not get past it would be at a stand for good
@@ -332,13 +330,10 @@ class Pipeline:
         """Price again what may have come into another tier, about `limit` intervals of it."""
         walks = self.walks
         while walks and limit > 0:
-            walk = walks.pop()
-            interval_ids = self.tables.interval_ids_of_meter(*walk, limit + 1)
-            if len(interval_ids) > limit:
-                walks.add(walk.prefix, _start_us(interval_ids[limit]), walk.end_us)
-            for interval_id in interval_ids[:limit]:
-                self.reprice(interval_id)
-            limit -= len(interval_ids) + 1
+            count, rest = self.reprice(walks.pop(), limit)
+            if rest is not None:
+                walks.add(*rest)
+            limit -= count + 1
 
     # The end of a transaction
 

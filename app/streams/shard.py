@@ -40,6 +40,7 @@ from app.streams.tables import (
 )
 from app.streams.topics import STATE_BYTES, TopicNames
 from app.streams.validate import reading_of
+from app.streams.walks import Walk
 
 log = structlog.get_logger(__name__)
 
@@ -105,7 +106,8 @@ class Shard:
         self._inbox: deque[tuple[TP, list[Any]]] = deque()
         self._inbox_records = 0
         self._reprice: deque[Work] = deque()
-        self._reprice_ids: Iterator[str] | None = None
+        self._walks: Iterator[Walk] | None = None
+        self._walk: Walk | None = None
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -286,23 +288,23 @@ class Shard:
         if not self._reprice:
             self.pipeline.walk(REPRICE_SLICE)
             return
-        work = self._reprice[0]
-        if self._reprice_ids is None:
-            self._reprice_ids = self._affected_ids(work)
-        for _ in range(REPRICE_SLICE):
-            interval_id = next(self._reprice_ids, None)
-            if interval_id is None:
-                self._reprice.popleft()
-                self._reprice_ids = None
-                self.meta.reference = work.positions
+        if self._walks is None:
+            self._walks = self._affected_walks(self._reprice[0])
+        left = REPRICE_SLICE
+        while left > 0:
+            walk = self._walk or next(self._walks, None)
+            if walk is None:
+                self._walks = None
+                self.meta.reference = self._reprice.popleft().positions
                 return
-            self.pipeline.reprice(interval_id)
+            count, self._walk = self.pipeline.reprice(walk, left)
+            left -= count + 1  # to look at a meter without any costs something too
 
-    def _affected_ids(self, work: Work) -> Iterator[str]:
-        """Yield the ids of this partition's intervals that a change concerns."""
+    def _affected_walks(self, work: Work) -> Iterator[Walk]:
+        """Yield the walks over this partition's intervals that a change concerns."""
         for affected in work.affected:
             for location_id in sorted(affected.location_ids):
-                yield from self.pipeline.interval_ids(location_id, affected.start_us, affected.end_us)
+                yield from self.pipeline.walks_over(location_id, affected.start_us, affected.end_us)
 
     async def _commit(self, positions: dict[TP, int]) -> None:
         names, outbox = self._parts.names, self._outbox

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import structlog
-from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch
+from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, ReadOptions, WriteBatch
 
 from app.streams.faults import StoreCorruptError, StoreError
 
 log = structlog.get_logger(__name__)
 
 _POSITION_MARK: Final = b"@"
+_FIRST: Final = b"\0"
+"""Behind one key, and before all others that are greater."""
+
 _MEMTABLE_BYTES: Final = 16 * 1024 * 1024
 _MEMTABLES: Final = 2
 _BLOOM_BITS: Final = 10
@@ -127,14 +130,17 @@ class PartitionStore:
             StoreCorruptError: what is on the disk is not what was written. (An iterator of RocksDB only ends early then.)
 
         """
+        # A third faster than to move a cursor step by step, but it does not tell why it ended.
+        bounded = ReadOptions()
+        bounded.set_iterate_upper_bound(stop)
+        entries: Any = self._db.items(from_key=start, read_opt=bounded)
+        key = b""
+        for key, value in entries:
+            yield key, value
         cursor: Any = self._db.iter()
-        cursor.seek(start)
-        while cursor.valid():
-            key: bytes = cursor.key()
-            if key >= stop:
-                return
-            yield key, cursor.value()
-            cursor.next()
+        cursor.seek(key + _FIRST if key else start)
+        if cursor.valid() and cursor.key() < stop:
+            raise self._corrupt(RuntimeError(f"the entries after {key!r} are not to be read"))
         self._check(cursor)
 
     def last_before(self, key: bytes, start: bytes) -> bytes | None:

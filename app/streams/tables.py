@@ -34,8 +34,13 @@ _AFTER: Final = b"\xff"
 _LAST: Final = "~"
 """Behind the texts of all instants."""
 
+_FIRST: Final = b"\0"
+"""Behind one key, and before all others that are greater."""
+
 _LIVE_LIMIT: Final = 20_000
-_AHEAD_LIMIT: Final = 256
+
+Passing = tuple[str, Interval, bytes | None]
+"""An interval that is looked at once: its id, its state, its last published priced record (None: there is none)."""
 
 
 class Store(Protocol):
@@ -90,7 +95,6 @@ class Tables:
         self._live_limit = live_limit
         self._intervals: dict[str, Interval] = {}
         self._fresh: set[str] = set()
-        self._ahead = _Ahead(store)
         self.changes = Changes()
         self.intervals: Final = _IntervalView(self)
         self.priced: Final = _PricedView(self)
@@ -98,7 +102,6 @@ class Tables:
     def committed(self) -> None:
         """Begin with new changes: the old ones are in the store now."""
         self.changes = Changes()
-        self._ahead.forget()
         excess = len(self._intervals) - self._live_limit
         if excess > 0:
             for key in list(islice(self._intervals, excess + self._live_limit // 10)):
@@ -113,17 +116,6 @@ class Tables:
             value = self._store.get(INTERVAL_MARK + interval_id.encode())
             if value is not None:
                 found = self._intervals[interval_id] = decode_state(value)
-        return found
-
-    def passing_interval(self, interval_id: str) -> Interval | None:
-        """Return the state of an interval that is looked at once: it takes the place of none that is at work.
-
-        Fast for those who ask in order of time: what follows is read ahead, prices too.
-        """
-        found = self._intervals.get(interval_id)
-        if found is None:
-            value = self._ahead.interval(interval_id)
-            found = None if value is None else decode_state(value)
         return found
 
     def put_interval(self, interval_id: str, interval: Interval, meter: Meter) -> None:
@@ -142,8 +134,7 @@ class Tables:
         """Return the last published record of an interval."""
         value = self.changes.priced.get(interval_id)
         if value is None and interval_id not in self._fresh:
-            ahead = self._ahead.priced
-            value = ahead[interval_id] if interval_id in ahead else self._store.get(PRICED_MARK + interval_id.encode())
+            value = self._store.get(PRICED_MARK + interval_id.encode())
         return value
 
     def put_priced(self, interval_id: str, value: bytes) -> None:
@@ -158,13 +149,16 @@ class Tables:
         """Yield (start_us, value) of a meter's priced records that start in [start_us, end_us), in order."""
         first, last = _bound(prefix, start_us), _bound(prefix, end_us)
         stored = self._store.items(PRICED_MARK + first.encode(), PRICED_MARK + last.encode())
-        found = {key[1:].decode(): value for key, value in stored}
+        at = len(prefix.encode()) + 1
         changed = _between(self.changes.priced_of_meter.get(prefix, []), first, last)
-        if changed:
-            found |= {interval_id: self.changes.priced[interval_id] for interval_id in changed}
-            found = dict(sorted(found.items()))
-        for interval_id, value in found.items():
-            yield _start_us(interval_id), value
+        if not changed:
+            for key, value in stored:
+                yield instants[key[at:].decode()], value
+            return
+        found = {key[1:].decode(): value for key, value in stored}
+        found |= {interval_id: self.changes.priced[interval_id] for interval_id in changed}
+        for interval_id in sorted(found):
+            yield _start_us(interval_id), found[interval_id]
 
     def last_priced_before(self, prefix: str, before_us: int) -> tuple[int, bytes] | None:
         """Return (start_us, value) of a meter's last priced record that starts before an instant, or None."""
@@ -191,13 +185,31 @@ class Tables:
             at = INTERVAL_MARK + prefix.encode() + _AFTER
         return sorted(found)
 
-    def interval_ids_of_meter(self, prefix: str, start_us: int, end_us: int, limit: int) -> list[str]:
-        """Return the ids of the first of a meter's intervals that start in [start_us, end_us), in order."""
-        first, last = _bound(prefix, start_us), _bound(prefix, end_us)
-        stored = self._store.items(INTERVAL_MARK + first.encode(), INTERVAL_MARK + last.encode())
-        found = [key[1:].decode() for key, _ in islice(stored, limit)]
-        changed = _between(self.changes.ids_of_meter.get(prefix, []), first, last)
-        return sorted({*found, *changed})[:limit] if changed else found
+    def passing(self, prefix: str, start_us: int, end_us: int, limit: int) -> list[Passing]:
+        """Return the first of a meter's intervals that start in [start_us, end_us), in order, as they pass by.
+
+        They take the place of none that is at work in memory. Good until the next change.
+        """
+        first, last = _bound(prefix, start_us).encode(), _bound(prefix, end_us).encode()
+        stored = dict(islice(self._store.items(INTERVAL_MARK + first, INTERVAL_MARK + last), limit))
+        changes = self.changes
+        changed = changes.ids_of_meter.get(prefix)
+        if changed:
+            for interval_id in _between(changed, first.decode(), last.decode())[:limit]:
+                stored[INTERVAL_MARK + interval_id.encode()] = b""
+            stored = dict(sorted(stored.items())[:limit])
+        if not stored:
+            return []
+        keys = [key[1:] for key in stored]
+        priced = dict(self._store.items(PRICED_MARK + keys[0], PRICED_MARK + keys[-1] + _FIRST))
+        live, published = self._intervals, changes.priced
+        found = []
+        for key, value in zip(keys, stored.values(), strict=True):
+            interval_id = key.decode()
+            interval = live.get(interval_id) or decode_state(value)
+            before = published.get(interval_id) or priced.get(PRICED_MARK + key)
+            found.append((interval_id, interval, before))
+        return found
 
     def scan_intervals(self, prefix: str, start_us: int, end_us: int) -> list[Interval]:
         """Return a meter's intervals that start in [start_us, end_us), in order."""
@@ -270,48 +282,6 @@ def _between(ids: list[str], first: str, last: str) -> list[str]:
 
 
 _END_US: Final = 253_402_300_800 * 1_000_000
-
-
-class _Ahead:
-    """What the store has of some intervals that follow each other, read in one go: a fifth of the work of asking for each.
-
-    Twice as many are read each time, as long as the next one asked for is the one that follows. Good until the store is
-    written: whatever the open transaction has changed is asked for elsewhere first.
-    """
-
-    __slots__ = ("_count", "_follows", "_intervals", "_store", "priced")
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._intervals: dict[str, bytes] = {}
-        self.priced: dict[str, bytes | None] = {}
-        self._count = 1
-        self._follows: str | None = None
-
-    def forget(self) -> None:
-        """Read anew: the store is another one now."""
-        self._intervals = {}
-        self.priced = {}
-
-    def interval(self, interval_id: str) -> bytes | None:
-        """Return an interval's state as it is stored."""
-        value = self._intervals.get(interval_id)
-        if value is None:
-            value = self._read(interval_id).get(interval_id)
-        return value
-
-    def _read(self, interval_id: str) -> dict[str, bytes]:
-        self._count = min(2 * self._count, _AHEAD_LIMIT) if interval_id == self._follows else 1
-        last = (prefix_of(interval_id) + _LAST).encode()
-        stored = self._store.items(INTERVAL_MARK + interval_id.encode(), INTERVAL_MARK + last)
-        found = [(key[1:].decode(), value) for key, value in islice(stored, self._count + 1)]
-        self._follows = found.pop()[0] if len(found) > self._count else None
-        if self._follows is not None:
-            last = self._follows.encode()
-        self._intervals = dict(found)
-        prices = self._store.items(PRICED_MARK + interval_id.encode(), PRICED_MARK + last) if found else ()
-        self.priced = dict.fromkeys(self._intervals) | {key[1:].decode(): value for key, value in prices}
-        return self._intervals
 
 
 class _IntervalView:

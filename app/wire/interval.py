@@ -35,7 +35,7 @@ def encode_state(interval: Interval) -> bytes:
 
 def decode_state(value: bytes) -> Interval:
     """Return the state that `encode_state` wrote."""
-    return _unpack(memoryview(value)[1:])
+    return _unpack(value[1:])
 
 
 class _InstantTexts(dict[int, str]):
@@ -111,19 +111,28 @@ class MeterText:
         start_us, end_us = interval.start_us, interval.end_us
         start = instant_texts[start_us]
         complete = "true" if covered_us == end_us - start_us else "false"
-        confidence = interval.confidence()
+        readings = interval.readings
+        confidence = readings[0].confidence if len(readings) == 1 else interval.confidence()
         return (
             f'{self._before_id}{start}{self._after_id}{start}","end_time":"{instant_texts[end_us]}",'
-            f'"energy_wh":{watt_hours_text(energy_uwh)},"covered_seconds":{_seconds_text(covered_us)},'
+            f'"energy_wh":{watt_hours_text(energy_uwh)},"covered_seconds":{_seconds_texts[covered_us]},'
             f'"complete":{complete},"confidence":{1 if confidence == 1 else f"{confidence:.15g}"},'
             f'"revision":{interval.revision}'
         )
 
 
-def _seconds_text(duration_us: int) -> str:
-    """Return µs as a JSON number of seconds."""
-    seconds, micros = divmod(duration_us, 1_000_000)
-    return f"{seconds}.{micros:06d}".rstrip("0") if micros else str(seconds)
+class _SecondsTexts(dict[int, str]):
+    """JSON numbers of seconds by µs: nearly all intervals are covered for one of a few lengths."""
+
+    def __missing__(self, duration_us: int) -> str:
+        if len(self) >= _MEMO_LIMIT:
+            self.clear()
+        seconds, micros = divmod(duration_us, 1_000_000)
+        text = self[duration_us] = f"{seconds}.{micros:06d}".rstrip("0") if micros else str(seconds)
+        return text
+
+
+_seconds_texts: Final = _SecondsTexts()
 
 
 class IntervalMessage(msgspec.Struct, gc=False):

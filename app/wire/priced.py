@@ -6,7 +6,7 @@ counts it.
 """
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -17,13 +17,6 @@ from app.wire.interval import EXACT_IN_DOUBLE_WH, RECORDS_MARK, instant_texts, j
 
 _TAIL_MARK: Final = b',"submitted_at":"'
 _SEQUENCE_MARK: Final = b',"sequence":'
-
-
-class PricedState(NamedTuple):
-    """What the last published record of an interval says, apart from when it was submitted; and its sequence."""
-
-    body: bytes
-    sequence: int
 
 
 def head_of(interval: bytes) -> bytes:
@@ -41,16 +34,19 @@ def with_tail(body: bytes, submitted_at: str, sequence: int) -> bytes:
     return body + f',"submitted_at":"{submitted_at}","sequence":{sequence}}}'.encode()
 
 
-def read_state(value: bytes) -> PricedState:
-    """Return the body and the sequence of a published record.
+def has_body(value: bytes, body: bytes) -> bool:
+    """Tell whether a published record says what a body says: they may differ in when it was submitted, and in sequence."""
+    return value.startswith(body) and value.startswith(_TAIL_MARK, len(body))
+
+
+def sequence_of(value: bytes) -> int:
+    """Return the sequence of a published record.
 
     Raises:
         ValueError: the bytes are no priced record of this project's making.
 
     """
-    tail = value.rindex(_TAIL_MARK)
-    at = value.index(_SEQUENCE_MARK, tail)
-    return PricedState(value[:tail], int(value[at + len(_SEQUENCE_MARK) : -1]))
+    return int(value[value.rindex(_SEQUENCE_MARK) + len(_SEQUENCE_MARK) : -1])
 
 
 class Counted(msgspec.Struct, frozen=True, gc=False):

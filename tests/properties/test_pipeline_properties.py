@@ -264,9 +264,9 @@ def test_after_another_interval_length_all_is_as_if_it_had_always_been_so(
         partition.open()
     partition.pipeline.forget_locations(affected.location_ids)
     if "price again at once" in also:
-        reprice_all(partition)
+        partition.reprice("loc_1")
     partition.finish()
-    reprice_all(partition)
+    partition.reprice("loc_1")
     partition.finish()
     always = SimulatedPartition(log, book_with(minutes[1]))
     always.finish()
@@ -281,8 +281,3 @@ def test_after_another_interval_length_all_is_as_if_it_had_always_been_so(
         for run in (partition, always)
     )
     assert costs == expected
-
-
-def reprice_all(partition: SimulatedPartition) -> None:
-    for interval_id in partition.pipeline.interval_ids("loc_1", None, None):
-        partition.pipeline.reprice(interval_id)

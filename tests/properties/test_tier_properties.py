@@ -199,8 +199,7 @@ def test_each_interval_is_priced_by_what_was_used_before_it(  # noqa: PLR0917 - 
 def reprice(partition: SimulatedPartition, affected: Any) -> None:
     for location_id in affected.location_ids:
         partition.pipeline.forget_locations([location_id])
-        for interval_id in partition.pipeline.interval_ids(location_id, affected.start_us, affected.end_us):
-            partition.pipeline.reprice(interval_id)
+        partition.reprice(location_id, affected.start_us, affected.end_us)
 
 
 @settings(max_examples=200, deadline=None)

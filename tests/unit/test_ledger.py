@@ -91,8 +91,7 @@ def test_counts_of_a_day_are_right_after_many_other_days_were_corrected() -> Non
         take(partition, count)
     affected = book.put_location(parse_location(linked(("tiered", None, None))))
     partition.pipeline.forget_locations(affected.location_ids)
-    for interval_id in partition.pipeline.interval_ids("loc_1", affected.start_us, affected.end_us):
-        partition.pipeline.reprice(interval_id)
+    partition.reprice("loc_1", affected.start_us, affected.end_us)
     partition.finish()
     found = [tiers(partition)[tenth_us + number * HALF_HOUR_US] for number in range(7)]
     assert found == [[(1, 1000)]] * 2 + [[(1, 500), (2, 500)]] + [[(2, 1000)]] * 4
@@ -167,8 +166,7 @@ def test_an_interval_that_cannot_be_priced_again_keeps_its_price_and_holds_up_no
     book.fails_at = "loc_0"
     affected = book.put_tariff(parse_tariff(flat_tariff(rate="0.50")))
     for location_id in sorted(affected.location_ids):
-        for interval_id in partition.pipeline.interval_ids(location_id, None, None):
-            partition.pipeline.reprice(interval_id)
+        partition.reprice(location_id)
     partition.finish()
     costs = {key.partition(b"|")[0]: json.loads(value)["cost"] for key, value in partition.priced}
     assert costs == {b"loc_0": "0.2", b"loc_1": "0.5"}

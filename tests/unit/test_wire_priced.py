@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from app.domain.rates import Component, IntervalPrice
 from app.domain.records import MeterId
 from app.wire.interval import MeterText
-from app.wire.priced import encode_body, head_of, read_state, with_tail
+from app.wire.priced import encode_body, has_body, head_of, sequence_of, with_tail
+from tests.making import body_of
 from tests.unit.test_wire_interval import START_US, interval, reading
 
 NOTHING = IntervalPrice("pending", "no_tariff", None, None, None, None, None, None, None, ())
@@ -121,7 +122,9 @@ def test_body_and_sequence_are_read_as_they_were_written(
     price = IntervalPrice("priced", None, charge, "1", "1", "0", None, charge, 1, components)
     body = encoded(price, location, reference)
     value = with_tail(body, "2025-03-01T00:31:00Z", sequence)
-    assert read_state(value) == (body, sequence)
+    assert has_body(value, body)
+    assert body_of(value) == body
+    assert sequence_of(value) == sequence
     record: dict[str, Any] = json.loads(value)
     assert (record["location_id"], record["tariff_id"], record["sequence"]) == (location, charge, sequence)
     assert "records" not in record
@@ -130,10 +133,20 @@ def test_body_and_sequence_are_read_as_they_were_written(
 def test_the_same_interval_submitted_at_another_time_has_the_same_body() -> None:
     one, other = (with_tail(encoded(PRICED), f"2025-03-01T00:3{at}:00Z", 1) for at in (1, 2))
     assert one != other
-    assert read_state(one) == read_state(other)
+    assert body_of(one) == body_of(other)
+
+
+def test_a_body_that_begins_like_another_is_another() -> None:
+    """A record is compared to the end of its body, not only as far as the shorter one goes."""
+    value = with_tail(encoded(PRICED), "2025-03-01T00:31:00Z", 1)
+    body = body_of(value)
+    assert has_body(value, body)
+    assert not has_body(value, body[:-1])
+    assert not has_body(value, body + b"}")
+    assert not has_body(body, body)
 
 
 @pytest.mark.parametrize("value", [b"", b"{}", b"null", encoded(PRICED)])
-def test_what_is_no_priced_record_has_no_state(value: bytes) -> None:
+def test_what_is_no_priced_record_has_no_sequence(value: bytes) -> None:
     with pytest.raises(ValueError, match="not found"):
-        read_state(value)
+        sequence_of(value)
