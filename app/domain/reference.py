@@ -53,7 +53,7 @@ class ReferenceBook:
     __slots__ = (
         "_bounds", "_carbons", "_counters", "_days", "_generations", "_grids", "_keys_of_series", "_keys_of_tariff", "_locations",
         "_locations_of_carbon", "_locations_of_tariff", "_memory", "_plans", "_pricers", "_shared_plans", "_tables",
-        "_versions", "has_tiers", "tariff_generation",
+        "_versions", "tariff_generation",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -72,8 +72,6 @@ class ReferenceBook:
         self._versions: dict[str, tuple[TariffPricer, ...]] = {}
         self._counters: dict[str, frozenset[Counter]] = {}
         self._bounds: dict[tuple[str, Counter, int], list[int]] = {}
-        self.has_tiers = False
-        """Whether any tariff is graduated."""
         self.tariff_generation = 0
         """Grows with every change of a tariff: what was counted towards tiers may count otherwise."""
         self._plans: dict[tuple[str, str], PricePlan] = {}
@@ -312,7 +310,6 @@ class ReferenceBook:
             self._counters[tariff_id] = counters
         else:
             self._counters.pop(tariff_id, None)
-        self.has_tiers = bool(self._counters)
         self._bounds.clear()
         self._generations[tariff_id] = self._generations.get(tariff_id, 0) + 1
         self.tariff_generation += 1

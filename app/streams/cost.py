@@ -145,6 +145,8 @@ class Pricer:
             if has_body(before, body):
                 return Outcome(interval_id, None, price.status)
             sequence = sequence_of(before) + 1
-        if plan.is_graduated or (before is not None and self._book.has_tiers):
+        if plan.is_graduated:
             self.ledger.put(prefix, start_us, end_us, before, price)
+        else:
+            self.ledger.forget_meter(prefix)
         return Outcome(interval_id, with_tail(body, submitted_at, sequence), price.status)

@@ -138,6 +138,13 @@ class TierLedger:
         self._bytes = 0
         self._kept = None
 
+    def forget_meter(self, prefix: str) -> None:
+        """Gather what a meter has counted anew when it is on graduated tariffs again: it is not followed meanwhile. Hot."""
+        found = self._meters.pop(prefix, None)
+        if found is not None:
+            self._bytes -= found.bytes()
+            self._kept = None
+
     def meter(self, prefix: str) -> MeterCounts:
         """Return what the intervals of a meter have counted, by the beginning of their ids. Hot."""
         found = self._meters.get(prefix)

@@ -97,6 +97,47 @@ def test_counts_of_a_day_are_right_after_many_other_days_were_corrected() -> Non
     assert found == [[(1, 1000)]] * 2 + [[(1, 500), (2, 500)]] + [[(2, 1000)]] * 4
 
 
+def relink(partition: SimulatedPartition, *links: tuple[str, int | None, int | None]) -> None:
+    """Put a location on other tariffs, and price again what that concerns."""
+    affected = partition.book.put_location(parse_location(linked(*links)))
+    partition.pipeline.forget_locations(affected.location_ids)
+    partition.reprice("loc_1", affected.start_us, affected.end_us)
+    while partition.pipeline.walks:
+        partition.pipeline.walk(1)
+    partition.commit()
+
+
+def test_energy_counts_once_when_its_location_comes_back_from_a_flat_tariff() -> None:
+    day_us = 48 * HALF_HOUR_US
+    starts = [MARCH_US + day * day_us + number * HALF_HOUR_US for day in range(3) for number in range(2)]
+    book = book_of(linked(("tiered", None, None)), tariffs=[tiered(bound="3.5"), flat_tariff()])
+    partition = partition_of(book, [record(start_us, 1) for start_us in starts])
+    take(partition, len(starts))
+    before = tiers(partition)
+    assert [before[start_us][0][0] for start_us in starts] == [1, 1, 1, 1, 2, 2]
+    relink(partition, ("flat", None, None))
+    relink(partition, ("tiered", None, None))
+    assert tiers(partition) == before
+
+
+def test_energy_counts_towards_another_version_though_it_came_while_that_was_not_linked() -> None:
+    """The flat version is valid first, and its energy counts towards the tiers of the other in the same month."""
+    change_us = MARCH_US + 96 * HALF_HOUR_US
+    change = format_instant(change_us)
+    book = book_of(linked(("tiered", None, None)), tariffs=[tiered(bound="2") | {"valid_from": change}])
+    flat = tiered(bound="2") | {"version": 2, "valid_to": change}
+    flat["charges"][0]["bands"][0]["tiers"] = [{"rate": "0.05"}]
+    book.put_tariff(parse_tariff(flat), "tiered/2")
+    values = [record(MARCH_US, 0.5), record(change_us, 1), record(MARCH_US + 48 * HALF_HOUR_US, 1.2)]
+    partition = partition_of(book, values)
+    take(partition, 2)
+    assert tiers(partition)[change_us] == [(1, 1000)]
+    relink(partition, ("tiered", None, change_us))
+    take(partition, 1)
+    relink(partition, ("tiered", None, None))
+    assert tiers(partition)[change_us] == [(1, 300), (2, 700)]
+
+
 def test_a_month_that_replaced_its_half_hours_counts_into_the_billing_period_that_begins_in_it() -> None:
     """March has 743 hours in London; 28 March is 95 of them before April."""
     book = book_of(
