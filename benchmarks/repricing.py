@@ -123,8 +123,9 @@ class _Partition:
                     _, rest = self._pipeline.reprice(rest, REPRICE_SLICE)
         self._commit()
 
-    def walk(self) -> None:
-        """Price again what has come into another tier."""
+    def correct(self) -> None:
+        """Price a correction, and again what has come into another tier by it."""
+        self.price()
         while self._pipeline.walks:
             self._pipeline.walk(REPRICE_SLICE)
         self._commit()
@@ -176,8 +177,7 @@ def measure(
             partition.open()  # a worker that has this year in memory is the exception
             if corrects:
                 partition.take([record("loc", 0, 100_000 if run % 2 == 0 else usual_kwh(0))])
-                partition.price()
-                again.append(_timed(partition.walk, profile))
+                again.append(_timed(partition.correct, profile))
             else:
                 affected = partition.book.put_tariff(parse_tariff(tariff_of(f"0.1{run + 1}") | {"version": run + 2}))
                 again.append(_timed(lambda affected=affected: partition.reprice(affected), profile))  # type: ignore[misc]

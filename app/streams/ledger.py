@@ -129,7 +129,7 @@ class TierLedger:
         self._meters: OrderedDict[str, MeterCounts] = OrderedDict()
         self._bytes = 0
         self._kept: tuple[Page, Extract] | None = None
-        """What the last page was gathered from, until any interval counts otherwise: who walks reads it bin by bin next."""
+        """What the last page was gathered from, as it is now: who walks reads it bin by bin next."""
         self.walks: Final = Walks()
 
     def forget(self) -> None:
@@ -137,6 +137,11 @@ class TierLedger:
         self._meters.clear()
         self._bytes = 0
         self._kept = None
+
+    def settle(self) -> None:
+        """Let go of what only those need who walk."""
+        if not self.walks:
+            self._kept = None
 
     def forget_meter(self, prefix: str) -> None:
         """Gather what a meter has counted anew when it is on graduated tariffs again: it is not followed meanwhile. Hot."""
@@ -160,7 +165,8 @@ class TierLedger:
         """
         meter = self.meter(prefix)
         if before is None and meter.append(start_us, end_us, price):
-            self._kept = None
+            if self._kept is not None and self._kept[0] is meter.current:
+                self._kept = None
             return
         then = NOTHING_SAID
         if before is not None:
@@ -179,12 +185,16 @@ class TierLedger:
                 page.hot = None
             if not is_last:
                 self._note_walks(prefix, page, start_us, more)
+        self._note_record(meter, start_us, now)
+        meter.newest_end_us = max(meter.newest_end_us, end_us)
+
+    def _note_record(self, meter: MeterCounts, start_us: int, now: PricedCounts) -> None:
+        """Keep what an interval's record says in detail, also where it neither counts nor counted: it is another one now."""
         for page in meter.pages.values():
-            # Also where it neither counts nor counted: what the record says is another thing now.
             if page.hot is not None and page.is_hot(start_us):
                 page.hot.put(start_us, now, page.tally(now))
-        self._kept = None  # at last: a page may have been gathered on the way
-        meter.newest_end_us = max(meter.newest_end_us, end_us)
+            if self._kept is not None and self._kept[0] is page and start_us < page.end_us:
+                self._kept[1].put(start_us, now, page.tally(now))
 
     def _periods(self, record: PricedCounts) -> dict[tuple[str, TierPeriod], None]:
         """Return the tariffs and tier periods in which a record counts, by the charges that are graduated now."""

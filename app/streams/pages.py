@@ -47,6 +47,17 @@ class Extract:
             self.records.append(record)
             self.counted.append(page.tally(record))
 
+    def put(self, start_us: int, record: PricedCounts, counted: Tally) -> None:
+        """Take what an interval's record says now."""
+        index = bisect_left(self.starts, start_us)
+        if index < len(self.starts) and self.starts[index] == start_us:
+            self.records[index] = record
+            self.counted[index] = counted
+        else:
+            self.starts.insert(index, start_us)
+            self.records.insert(index, record)
+            self.counted.insert(index, counted)
+
     def between(self, start_us: int, end_us: int) -> "Extract":
         """Return the part that starts in [start_us, end_us)."""
         found = Extract()
@@ -64,9 +75,7 @@ class HotBin:
 
     __slots__ = (
         "_asked",
-        "_counted",
-        "_records",
-        "_starts",
+        "_extract",
         "_sum_to",
         "_sums",
         "before",
@@ -80,37 +89,29 @@ class HotBin:
         self.number = number
         self.start_us, self.end_us = bounds
         self.before = before
-        self._starts = extract.starts
-        self._records = extract.records
-        self._counted = extract.counted
+        self._extract = extract
         self._asked = -1
         self._sum_to = 0
         self._sums = dict(before)
 
     def put(self, start_us: int, record: PricedCounts, counted: Tally) -> None:
         """Take what an interval's record says now."""
-        index = self._index(start_us)
-        if index < self._sum_to:
+        if bisect_left(self._extract.starts, start_us) < self._sum_to:
             self._sum_to, self._sums = 0, dict(self.before)
-        if index < len(self._starts) and self._starts[index] == start_us:
-            self._records[index] = record
-            self._counted[index] = counted
-        else:
-            self._starts.insert(index, start_us)
-            self._records.insert(index, record)
-            self._counted.insert(index, counted)
+        self._extract.put(start_us, record, counted)
 
     def record(self, start_us: int) -> PricedCounts | None:
         """Return what an interval's record says, where it is known."""
         index = self._index(start_us)
-        return self._records[index] if index < len(self._starts) and self._starts[index] == start_us else None
+        starts = self._extract.starts
+        return self._extract.records[index] if index < len(starts) and starts[index] == start_us else None
 
     def before_uwh(self, counter: Counter, start_us: int) -> int:
         """Return what was counted before an interval. Hot."""
         self._asked = index = self._index(start_us)
         if index < self._sum_to:
             self._sum_to, self._sums = 0, dict(self.before)
-        sums, counted = self._sums, self._counted
+        sums, counted = self._sums, self._extract.counted
         for at in range(self._sum_to, index):
             for one, energy_uwh in counted[at].items():
                 sums[one] += energy_uwh
@@ -119,7 +120,7 @@ class HotBin:
 
     def _index(self, start_us: int) -> int:
         """Return the place of an interval: nearly always that of the one that was last asked for, or the next."""
-        starts, asked = self._starts, self._asked
+        starts, asked = self._extract.starts, self._asked
         for index in (asked, asked + 1):
             if 0 <= index < len(starts) and starts[index] == start_us:
                 return index

@@ -378,6 +378,7 @@ class Pipeline:
                 self._publish(interval_id, interval, meter)
             else:
                 held.setdefault(interval_id, now_s)
+        self._pricer.ledger.settle()
         for prefix, walks in self.walks.take_changes():
             self.tables.put_walks(prefix, walks)
 

@@ -75,6 +75,26 @@ def test_an_interval_that_leaves_a_tariff_and_comes_back_counts_only_what_it_has
     assert tiers(partition)[MARCH_US + HALF_HOUR_US] == [(1, 200), (2, 100)]  # 0.8 kWh were counted before it
 
 
+def test_a_late_record_counts_what_came_before_it_in_the_same_transaction_as_the_first_after_a_restart() -> None:
+    book = book_of(linked(("tiered", None, None)), tariffs=[tiered()])
+    kwh = {0: 0.5, 1: 0.4, 3: 0.5, 2: 0.5}
+    partition = partition_of(book, [record(MARCH_US + at * HALF_HOUR_US, energy) for at, energy in kwh.items()])
+    take(partition, 1)
+    partition.open()
+    for _ in range(3):
+        partition.take(1, 0)
+        partition.commit()
+    partition.take(0, 3)
+    partition.finish()
+    found = tiers(partition)
+    assert [found[MARCH_US + at * HALF_HOUR_US] for at in range(4)] == [
+        [(1, 500)],
+        [(1, 400)],
+        [(1, 100), (2, 400)],
+        [(2, 500)],
+    ]
+
+
 def test_counts_of_a_day_are_right_after_many_other_days_were_corrected() -> None:
     day_us = 48 * HALF_HOUR_US
     tenth_us = MARCH_US + 10 * day_us
