@@ -138,7 +138,7 @@ def _price_day_by_ledger(book: ReferenceBook, energies: list[int]) -> None:
             start_us, end_us = grid.bounds(at_us)
             plan, counts = book.plan(location_id, "IMPORT"), ledger.meter(prefix)
             price = plan.price(start_us, end_us, energies[place], (), "INBOUND", counts)
-            ledger.put(prefix, start_us, end_us, None, price)
+            ledger.put(counts, start_us, end_us, None, price)
             place += 1
 
 

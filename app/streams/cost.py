@@ -9,7 +9,6 @@ from app.domain.rates import Status
 from app.domain.records import EnergyFlow
 from app.domain.reference import ReferenceBook
 from app.domain.tariffs import Direction
-from app.domain.tiers import NOTHING_COUNTED
 from app.streams.ledger import TierLedger, prefix_of
 from app.streams.validate import Meter, instants
 from app.wire.interval import IntervalMessage, decode_interval, instant_texts, message_energy_uwh, message_parts
@@ -137,16 +136,19 @@ class Pricer:
         before: bytes | None,
     ) -> Outcome:
         start_us, end_us, energy_uwh = whole
-        counts = self.ledger.meter(prefix) if plan.is_graduated else NOTHING_COUNTED
-        price = plan.price(start_us, end_us, energy_uwh, parts, flow, counts)
+        if plan.is_graduated:
+            counts = self.ledger.meter(prefix)
+            price = plan.price(start_us, end_us, energy_uwh, parts, flow, counts)
+        else:
+            counts = None
+            self.ledger.forget_meter(prefix)
+            price = plan.price(start_us, end_us, energy_uwh, parts, flow)
         body = encode_body(head, price)
         sequence = 1
         if before is not None:
             if has_body(before, body):
                 return Outcome(interval_id, None, price.status)
             sequence = sequence_of(before) + 1
-        if plan.is_graduated:
-            self.ledger.put(prefix, start_us, end_us, before, price)
-        else:
-            self.ledger.forget_meter(prefix)
+        if counts is not None:
+            self.ledger.put(counts, start_us, end_us, before, price)
         return Outcome(interval_id, with_tail(body, submitted_at, sequence), price.status)

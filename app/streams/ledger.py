@@ -158,12 +158,11 @@ class TierLedger:
             self._grow(found.bytes())
         return found
 
-    def put(self, prefix: str, start_us: int, end_us: int, before: bytes | None, price: IntervalPrice) -> None:
+    def put(self, meter: MeterCounts, start_us: int, end_us: int, before: bytes | None, price: IntervalPrice) -> None:
         """Follow an interval's priced record from what it said before (None: it is the first) to what it says now.
 
         Called before the record is in the table. Later intervals that may cost otherwise are added to `walks`.
         """
-        meter = self.meter(prefix)
         if before is None and meter.append(start_us, end_us, price):
             if self._kept is not None and self._kept[0] is meter.current:
                 self._kept = None
@@ -184,7 +183,7 @@ class TierLedger:
             if page.hot is not None and any(more.values()) and page.bin_of(start_us) < page.hot.number:
                 page.hot = None
             if not is_last:
-                self._note_walks(prefix, page, start_us, more)
+                self._note_walks(meter.prefix, page, start_us, more)
         self._note_record(meter, start_us, now)
         meter.newest_end_us = max(meter.newest_end_us, end_us)
 

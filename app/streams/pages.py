@@ -41,11 +41,12 @@ class Extract:
         self.counted: list[Tally] = []
 
     def extend(self, found: Iterable[tuple[int, PricedCounts]], page: "Page") -> None:
-        """Add what intervals' records say, in order and later than those before them, and count in a page."""
+        """Add what intervals' records say, in order and later than those before them, and count in a page. Hot."""
+        starts, records, counted, tally = self.starts, self.records, self.counted, page.tally
         for start_us, record in found:
-            self.starts.append(start_us)
-            self.records.append(record)
-            self.counted.append(page.tally(record))
+            starts.append(start_us)
+            records.append(record)
+            counted.append(tally(record))
 
     def put(self, start_us: int, record: PricedCounts, counted: Tally) -> None:
         """Take what an interval's record says now."""
@@ -102,13 +103,17 @@ class HotBin:
 
     def record(self, start_us: int) -> PricedCounts | None:
         """Return what an interval's record says, where it is known."""
-        index = self._index(start_us)
-        starts = self._extract.starts
+        starts, index = self._extract.starts, self._asked
+        if not 0 <= index < len(starts) or starts[index] != start_us:
+            index = bisect_left(starts, start_us)
         return self._extract.records[index] if index < len(starts) and starts[index] == start_us else None
 
     def before_uwh(self, counter: Counter, start_us: int) -> int:
         """Return what was counted before an interval. Hot."""
-        self._asked = index = self._index(start_us)
+        starts, index = self._extract.starts, self._asked + 1
+        if index >= len(starts) or starts[index] != start_us:
+            index = bisect_left(starts, start_us)
+        self._asked = index
         if index < self._sum_to:
             self._sum_to, self._sums = 0, dict(self.before)
         sums, counted = self._sums, self._extract.counted
@@ -117,14 +122,6 @@ class HotBin:
                 sums[one] += energy_uwh
         self._sum_to = index
         return sums[counter]
-
-    def _index(self, start_us: int) -> int:
-        """Return the place of an interval: nearly always that of the one that was last asked for, or the next."""
-        starts, asked = self._extract.starts, self._asked
-        for index in (asked, asked + 1):
-            if 0 <= index < len(starts) and starts[index] == start_us:
-                return index
-        return bisect_left(starts, start_us)
 
 
 class Page:
