@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import structlog
-from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, ReadOptions, WriteBatch
+from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
 from app.streams.faults import StoreCorruptError, StoreError
 
@@ -24,6 +24,10 @@ _FIRST: Final = b"\0"
 _MEMTABLE_BYTES: Final = 16 * 1024 * 1024
 _MEMTABLES: Final = 2
 _BLOOM_BITS: Final = 10
+_WITHOUT_LOG: Any = WriteOptions()
+_WITHOUT_LOG.disable_wal = True
+"""What a killed process had not written to a file yet is read from the changelog again, from the position that the files have."""
+
 _FORMAT: Final = "1"
 _FORMAT_KEY: Final = b"#format"
 
@@ -193,7 +197,7 @@ class PartitionStore:
         for topic, offset in positions.items():
             put(_POSITION_MARK + topic.encode(), b"%d" % offset)
         try:
-            self._db.write(batch)
+            self._db.write(batch, _WITHOUT_LOG)
         except Exception as error:
             if str(error).startswith("Corruption"):
                 raise self._corrupt(error) from error

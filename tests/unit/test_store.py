@@ -1,0 +1,82 @@
+"""The local store: what is in it belongs together with the position that it tells, however the process ended."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.streams.store import PartitionStore, StoreCache
+
+WRITER = """
+import sys
+from pathlib import Path
+from app.streams.store import PartitionStore, StoreCache
+store = PartitionStore(Path(sys.argv[1]), StoreCache(8), "topics")
+for number in range(1_000_000):
+    store.write([(b"%07d" % number, b"x" * 2000), (b"last", b"%d" % number)], {"topic": number + 1})
+    if number == int(sys.argv[2]):
+        print("written", flush=True)
+"""
+
+
+def opened(path: Path, identity: str = "topics") -> PartitionStore:
+    return PartitionStore(path, StoreCache(8), identity)
+
+
+@pytest.mark.parametrize("writes", [100, 30_000])
+def test_after_a_kill_the_store_holds_just_what_is_before_its_position(tmp_path: Path, writes: int) -> None:
+    """30,000 writes are 60 MB: more than stays in memory, so that the rest begins in the middle of them."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path / "store"), str(writes)], stdout=subprocess.PIPE
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"written\n"
+        writer.send_signal(signal.SIGKILL)
+    store = opened(tmp_path / "store")
+    position = store.position("topic")
+    keys = [key for key, _ in store.items(b"0", b"9")]
+    assert keys == [b"%07d" % number for number in range(position)]
+    assert store.get(b"last") == (b"%d" % (position - 1) if position else None)
+    assert (position > 0) == (writes > 20_000)
+    store.close()
+
+
+def test_what_is_closed_is_all_there_again(tmp_path: Path) -> None:
+    store = opened(tmp_path / "store")
+    store.write([(b"a", b"1"), (b"b", b"2"), (b"c", b"3")], {"topic": 7})
+    store.write([(b"b", None)], {"topic": 8})
+    store.close()
+    again = opened(tmp_path / "store")
+    assert (list(again.items(b"a", b"z")), again.position("topic")) == ([(b"a", b"1"), (b"c", b"3")], 8)
+    assert (again.last_before(b"c", b"a"), again.last_before(b"a", b"a")) == (b"a", None)
+    again.close()
+
+
+def test_the_store_of_other_topics_is_begun_anew(tmp_path: Path) -> None:
+    store = opened(tmp_path / "store")
+    store.write([(b"a", b"1")], {"topic": 7})
+    store.close()
+    other = opened(tmp_path / "store", "other topics")
+    assert (other.get(b"a"), other.position("topic")) == (None, 0)
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "found"),
+    [
+        (b"b", b"d", [b"b", b"c"]),
+        (b"a\0", b"c\0", [b"b", b"c"]),
+        (b"d", b"z", []),
+        (b"c", b"c", []),
+        (b"Z", b"b", [b"a"]),
+    ],
+)
+def test_entries_are_found_from_a_key_up_to_another(
+    tmp_path: Path, start: bytes, stop: bytes, found: list[bytes]
+) -> None:
+    store = opened(tmp_path / "store")
+    store.write([(key, b"") for key in (b"a", b"b", b"c")], {})
+    assert [key for key, _ in store.items(start, stop)] == found
+    store.close()
