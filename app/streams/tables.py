@@ -72,18 +72,32 @@ decode_meta: Final = msgspec.json.Decoder(Meta).decode
 
 
 class Changes:
-    """What one transaction changed in the two tables; `ids_of_meter` and `priced_of_meter` are in order."""
+    """What one transaction changed in the two tables; `ids_of_meter` are in order."""
 
-    __slots__ = ("grids", "ids_of_meter", "intervals", "priced", "priced_of_meter", "walks")
+    __slots__ = ("_priced_of_meter", "_unsorted", "grids", "ids_of_meter", "intervals", "priced", "walks")
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self.intervals: dict[str, tuple[Interval, Meter]] = {}
         self.ids_of_meter: dict[str, list[str]] = {}
         self.priced: dict[str, bytes] = {}
-        self.priced_of_meter: dict[str, list[str]] = {}
+        self._priced_of_meter: dict[str, list[str]] = {}
+        self._unsorted: list[str] = []
         self.grids: dict[str, str] = {}
         self.walks: dict[str, bytes | None] = {}
+
+    def put_priced(self, interval_id: str, value: bytes) -> None:
+        """Replace the published record of an interval. Hot."""
+        if interval_id not in self.priced:
+            self._unsorted.append(interval_id)
+        self.priced[interval_id] = value
+
+    def priced_of(self, prefix: str) -> list[str]:
+        """Return the ids of a meter's intervals whose published records are others now, in order: tiers ask for them."""
+        unsorted, self._unsorted = self._unsorted, []
+        for interval_id in unsorted:
+            _insert(self._priced_of_meter.setdefault(prefix_of(interval_id), []), interval_id)
+        return self._priced_of_meter.get(prefix, [])
 
 
 class Tables:
@@ -140,17 +154,14 @@ class Tables:
     def put_priced(self, interval_id: str, value: bytes) -> None:
         """Replace the published record of an interval."""
         self._fresh.discard(interval_id)
-        changes = self.changes
-        if interval_id not in changes.priced:
-            _insert(changes.priced_of_meter.setdefault(prefix_of(interval_id), []), interval_id)
-        changes.priced[interval_id] = value
+        self.changes.put_priced(interval_id, value)
 
     def scan_priced(self, prefix: str, start_us: int, end_us: int) -> Iterator[tuple[int, bytes]]:
         """Yield (start_us, value) of a meter's priced records that start in [start_us, end_us), in order."""
         first, last = _bound(prefix, start_us), _bound(prefix, end_us)
         stored = self._store.items(PRICED_MARK + first.encode(), PRICED_MARK + last.encode())
         at = len(prefix.encode()) + 1
-        changed = _between(self.changes.priced_of_meter.get(prefix, []), first, last)
+        changed = _between(self.changes.priced_of(prefix), first, last)
         if not changed:
             for key, value in stored:
                 yield instants[key[at:].decode()], value
@@ -167,7 +178,7 @@ class Tables:
         key = self._store.last_before(PRICED_MARK + before.encode(), PRICED_MARK + prefix.encode())
         if key is not None:
             newest = key[1:].decode()
-        changed = self.changes.priced_of_meter.get(prefix, [])
+        changed = self.changes.priced_of(prefix)
         index = bisect_left(changed, before)
         if index:
             newest = max(newest, changed[index - 1])
