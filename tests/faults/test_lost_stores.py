@@ -8,6 +8,7 @@ import pytest
 
 from tests.faults.load import load_documents, load_messages
 from tests.harness import Stream, sites
+from tests.worker_process import Worker
 
 pytestmark = pytest.mark.broker
 
@@ -68,7 +69,8 @@ def _data_files(store: Path) -> list[Path]:
     return found
 
 
-# A store that was closed in order has its data in other files than one that was not. A damage for each partition:
+# A worker that ended in order has written everything to files, a killed one what it did not have in memory. A damage for each
+# partition:
 AFTER_A_KILL = (_lose, _cut_in_half, _flip_bytes_of_data, _empty_all_files, _replace_by_a_file)
 AFTER_AN_END_IN_ORDER = (_fill_all_files_with_garbage, _cut_in_half, _flip_bytes_of_data, _delete_data, _lose)
 
@@ -81,10 +83,13 @@ def test_damaged_stores_are_rebuilt_and_nothing_changes(kafka: str, streams: Cal
     worker = stream.worker()
     for at, damages in ((2000, AFTER_A_KILL), (4000, AFTER_AN_END_IN_ORDER)):
         stream.verify(quiet_s=0.3)
+        assert worker.terminate() == 0
         if damages is AFTER_A_KILL:
+            # The files are then those of the worker before it, and what came since is in the changelog alone.
+            worker = stream.worker()
+            stream.publish(*messages[at : at + 500])
+            stream.verify(quiet_s=0.3)
             worker.kill()
-        else:
-            assert worker.terminate() == 0
         for partition, damage in enumerate(damages):
             damage(stream.settings.data_dir / f"partition-{partition}")
         # Corrections and repetitions of what only the store knows, and new records.
@@ -131,17 +136,18 @@ def test_a_store_of_other_topics_is_neither_shared_nor_believed(kafka: str, stre
     new.verify(quiet_s=0.5)
 
 
+@pytest.mark.parametrize("end", [Worker.kill, Worker.terminate])
 def test_incomplete_intervals_that_were_held_back_are_published_after_a_restart(
-    kafka: str, streams: Callable[..., Stream]
+    kafka: str, streams: Callable[..., Stream], end: Callable[[Worker], object]
 ) -> None:
     stream = streams(kafka, partitions=2, emit_every_s=3600, instance_id="one")
     places = list(sites(stream, 6))
     worker = stream.worker()
     stream.publish(*(each.record(0, 10, 1.0) for each in places))
     stream.wait(lambda: stream.totals()["accepted"] == 6, "six records accepted")
-    worker.kill()
+    end(worker)
     assert stream.seen(stream.names.intervals) == []
-    # In one partition the next worker knows of them from its store, in the other from the changelog alone.
+    # In one partition the next worker knows of them from its store, if that was closed; in the other from the changelog alone.
     _lose(stream.settings.data_dir / "partition-1")
     assert {stream.partition_of(each.location_id) for each in places} == {0, 1}
     stream.worker(emit_every_s=1)

@@ -1,5 +1,6 @@
 """The local store: what is in it belongs together with the position that it tells, however the process ended."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -7,17 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from app.streams.faults import StoreCorruptError
 from app.streams.store import PartitionStore, StoreCache
 
 WRITER = """
-import sys
+import sys, time
 from pathlib import Path
 from app.streams.store import PartitionStore, StoreCache
 store = PartitionStore(Path(sys.argv[1]), StoreCache(8), "topics")
-for number in range(1_000_000):
+for number in range(int(sys.argv[2])):
     store.write([(b"%07d" % number, b"x" * 2000), (b"last", b"%d" % number)], {"topic": number + 1})
-    if number == int(sys.argv[2]):
-        print("written", flush=True)
+print("written", flush=True)
+time.sleep(600)
 """
 
 
@@ -80,3 +82,18 @@ def test_entries_are_found_from_a_key_up_to_another(
     store.write([(key, b"") for key in (b"a", b"b", b"c")], {})
     assert [key for key, _ in store.items(start, stop)] == found
     store.close()
+
+
+def test_entries_that_cannot_be_read_are_not_taken_for_the_end(tmp_path: Path) -> None:
+    store = opened(tmp_path / "store")
+    store.write([(b"%05d" % number, os.urandom(100)) for number in range(20_000)], {})
+    store.close()
+    (data,) = (tmp_path / "store").glob("*.sst")
+    with data.open("r+b") as file:
+        file.seek(data.stat().st_size // 2)
+        file.write(b"\xde\xad" * 20)
+    damaged = opened(tmp_path / "store")
+    with pytest.raises(StoreCorruptError, match="cannot be read"):
+        list(damaged.items(b"0", b"9"))
+    assert len(list(damaged.items(b"00000", b"00010"))) == 10
+    damaged.close()
