@@ -18,13 +18,13 @@ class Outbox:
     def __init__(self, producer: AIOKafkaProducer, names: TopicNames, partition: int) -> None:
         """Send through a producer; the partition is where messages go that name no other."""
         self._producer: Final = producer
-        topics: Mapping[Output, str] = {
+        self._partition: Final = partition
+        self._topic_of: Final[Mapping[Output, str]] = {
             "intervals": names.intervals,
             "priced": names.priced,
             "rejected": names.rejected,
             "records_by_location": names.records_by_location,
         }
-        self._own: Final[dict[Output, _Target]] = {output: (topic, partition) for output, topic in topics.items()}
         self._builders: dict[_Target, Any] = {}
         self._full: list[tuple[_Target, Any]] = []
         self._sent: list[tuple[_Target, int, asyncio.Future[Any]]] = []
@@ -41,9 +41,7 @@ class Outbox:
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
         """Add an output."""
-        target = self._own[output]
-        if partition is not None:
-            target = (target[0], partition)
+        target = (self._topic_of[output], self._partition if partition is None else partition)
         self.append(target, key, value, timestamp_ms, headers)
 
     def append(
@@ -56,14 +54,14 @@ class Outbox:
     ) -> None:
         """Add a message for a topic and partition; None deletes."""
         builder = self._builders.get(target)
+        headers = list(headers)
         timestamp = self.now_ms if timestamp_ms is None else timestamp_ms
-        listed = list(headers) if headers else []
         if builder is not None:
-            if builder.append(timestamp=timestamp, key=key, value=value, headers=listed) is not None:
+            if builder.append(timestamp=timestamp, key=key, value=value, headers=headers) is not None:
                 return
             self._full.append((target, builder))
         builder = self._builders[target] = self._producer.create_batch()
-        builder.append(timestamp=timestamp, key=key, value=value, headers=listed)
+        builder.append(timestamp=timestamp, key=key, value=value, headers=headers)
 
     async def send_full(self) -> None:
         """Hand the batches that are full to the producer."""

@@ -134,7 +134,7 @@ class PartitionStore:
             StoreCorruptError: what is on the disk is not what was written. (An iterator of RocksDB only ends early then.)
 
         """
-        # A third faster than to move a cursor step by step, but it does not tell why it ended.
+        # Faster than to move a cursor step by step, but it does not tell why it ended.
         bounded = ReadOptions()
         bounded.set_iterate_upper_bound(stop)
         entries: Any = self._db.items(from_key=start, read_opt=bounded)

@@ -34,9 +34,6 @@ _AFTER: Final = b"\xff"
 _LAST: Final = "~"
 """Behind the texts of all instants."""
 
-_FIRST: Final = b"\0"
-"""Behind one key, and before all others that are greater."""
-
 _LIVE_LIMIT: Final = 20_000
 
 Passing = tuple[str, Interval, bytes | None]
@@ -212,7 +209,7 @@ class Tables:
         if not stored:
             return []
         keys = [key[1:] for key in stored]
-        priced = dict(self._store.items(PRICED_MARK + keys[0], PRICED_MARK + keys[-1] + _FIRST))
+        priced = dict(self._store.items(PRICED_MARK + keys[0], PRICED_MARK + keys[-1] + _AFTER))
         live, published = self._intervals, changes.priced
         found = []
         for key, value in zip(keys, stored.values(), strict=True):

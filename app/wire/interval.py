@@ -38,17 +38,29 @@ def decode_state(value: bytes) -> Interval:
     return _unpack(value[1:])
 
 
-class _InstantTexts(dict[int, str]):
-    """Texts of instants by µs: thousands of meters share the same few."""
+class _Texts(dict[int, str]):
+    """Texts of numbers, remembered: thousands of meters share the same few instants and lengths."""
 
-    def __missing__(self, at_us: int) -> str:
+    def __init__(self, text_of: Callable[[int], str]) -> None:
+        """Remember what a function returns."""
+        super().__init__()
+        self._text_of = text_of
+
+    def __missing__(self, number: int) -> str:
         if len(self) >= _MEMO_LIMIT:
             self.clear()
-        text = self[at_us] = format_instant(at_us)
+        text = self[number] = self._text_of(number)
         return text
 
 
-instant_texts: Final = _InstantTexts()
+def _seconds_text(duration_us: int) -> str:
+    """Return µs as a JSON number of seconds."""
+    seconds, micros = divmod(duration_us, 1_000_000)
+    return f"{seconds}.{micros:06d}".rstrip("0") if micros else str(seconds)
+
+
+instant_texts: Final = _Texts(format_instant)
+_seconds_texts: Final = _Texts(_seconds_text)
 
 
 _encode_json: Final = msgspec.json.Encoder().encode
@@ -119,20 +131,6 @@ class MeterText:
             f'"complete":{complete},"confidence":{1 if confidence == 1 else f"{confidence:.15g}"},'
             f'"revision":{interval.revision}'
         )
-
-
-class _SecondsTexts(dict[int, str]):
-    """JSON numbers of seconds by µs: nearly all intervals are covered for one of a few lengths."""
-
-    def __missing__(self, duration_us: int) -> str:
-        if len(self) >= _MEMO_LIMIT:
-            self.clear()
-        seconds, micros = divmod(duration_us, 1_000_000)
-        text = self[duration_us] = f"{seconds}.{micros:06d}".rstrip("0") if micros else str(seconds)
-        return text
-
-
-_seconds_texts: Final = _SecondsTexts()
 
 
 class IntervalMessage(msgspec.Struct, gc=False):
