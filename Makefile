@@ -10,7 +10,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-e
 	--no-emit-find-links --no-emit-trusted-host --no-emit-options --annotation-style line
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast lint bench lock clean
+.PHONY: help setup run test test-fast faults lint bench lock clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,11 @@ test: lint ## Everything that has to hold: lint, types, layers, and all tests wi
 
 test-fast: setup ## The tests that need no broker
 	@$(BIN)/python -m pytest -m "not broker"
+
+faults: setup ## Break everything that can break, at full size, and print what was counted (about half an hour)
+	@mkdir -p build && rm -f build/faults.jsonl
+	@FAULTS=full FAULTS_COUNTS=build/faults.jsonl $(BIN)/python -m pytest tests/faults; status=$$?; \
+	$(BIN)/python -m tests.faults.table build/faults.jsonl; exit $$status
 
 lint: setup ## Style, formatting, types and the direction of imports
 	@$(BIN)/ruff check

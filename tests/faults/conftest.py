@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.scale import FULL, Counts
 from tests.harness import Stream
 
 
@@ -20,3 +21,22 @@ def streams(tmp_path: Path) -> Iterator[Callable[..., Stream]]:
             return made[-1]
 
         yield make
+
+
+@pytest.fixture
+def counts(request: pytest.FixtureRequest) -> Iterator[Counts]:
+    """Take what the test counted; it is written only when the test passes."""
+    taken = Counts(request.node.nodeid)
+    failed_before = request.session.testsfailed
+    yield taken
+    if request.session.testsfailed == failed_before:
+        taken.write()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only `make faults` runs: nothing that `make test` promises is among it."""
+    if FULL:
+        return
+    left_out = [item for item in items if item.get_closest_marker("full") is not None]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
