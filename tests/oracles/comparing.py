@@ -45,11 +45,12 @@ def differences(
     theirs = Reference(locations, tariffs, series).price(records)
     found = [f"{interval_id}: only one of the two has it" for interval_id in sorted(ours.keys() ^ theirs.keys())]
     for interval_id in sorted(ours.keys() & theirs.keys()):
-        found += [f"{interval_id}: {sentence}" for sentence in _compare(ours[interval_id], theirs[interval_id])]
+        found += [f"{interval_id}: {sentence}" for sentence in compare(ours[interval_id], theirs[interval_id])]
     return found
 
 
-def _compare(our: Document, exact: Priced) -> Iterator[str]:
+def compare(our: Document, exact: Priced) -> Iterator[str]:
+    """Yield a sentence for everything in which a priced record, its numbers read as decimals, differs from the exact price."""
     cost, net = round(exact.cost, 12), round(exact.net, 12)
     expected = {
         "energy_wh": Fraction(exact.energy_uwh, 10**6),

@@ -12,7 +12,7 @@ and no local midnight is missing or stands twice.
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -65,6 +65,42 @@ def minutes_of(clock: str) -> int:
 def month_day(text: str) -> tuple[int, int]:
     month, day = text.split("-")
     return int(month), int(day)
+
+
+@cache
+def cell_around(zone_name: str, length: int, at: int) -> tuple[int, int]:
+    """Return the interval around an instant: steps of a length from local midnight, the last cut at the next one."""
+    today = instant(at).astimezone(zone(zone_name)).date()
+    day_start, day_end = midnight(zone_name, today), midnight(zone_name, today + timedelta(days=1))
+    begin = at - (at - day_start) % length
+    return begin, min(begin + length, day_end)
+
+
+@cache
+def month_around(zone_name: str, at: int) -> tuple[int, int]:
+    """Return the local calendar month around an instant."""
+    first = instant(at).astimezone(zone(zone_name)).date().replace(day=1)
+    return midnight(zone_name, first), midnight(zone_name, (first + timedelta(days=31)).replace(day=1))
+
+
+def cells(location: Document, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield the intervals that a period touches; exactly one local month is one interval."""
+    name, length = location["timezone"], location.get("interval_minutes", 30) * MINUTE
+    if start < end and (start, end) == month_around(name, start):
+        yield start, end
+        return
+    at = start
+    while at < end or at == start:
+        begin, at = cell_around(name, length, at)
+        yield begin, at
+
+
+def energy_uwh(value: float, units: str, start: int, end: int) -> int:
+    """Return the energy that a value and its units mean over a period."""
+    hours = Fraction(end - start, 3600 * 10**6)
+    unit_uwh = (UWH_PER_KWH if units.startswith("K") else 10**6) * (1 if units.endswith("WH") else hours)
+    # round() of a Fraction goes to the even one of two neighbours, as the definition does.
+    return round(Fraction(Decimal(str(value))) * unit_uwh)
 
 
 # Tier periods
@@ -360,9 +396,13 @@ class Reference:
         intervals: dict[tuple[Meter, int, int], list[Part]] = defaultdict(list)
         for record in records:
             meter, part = self._read(record)
-            for start, end in self._bounds(meter.location, part.start, part.end):
+            for start, end in cells(self.locations[meter.location], part.start, part.end):
                 inside = Part(max(start, part.start), min(end, part.end), part.between(start, end) or 0)
                 intervals[meter, start, end].append(inside)
+        return self.price_intervals(intervals)
+
+    def price_intervals(self, intervals: Mapping[tuple[Meter, int, int], list[Part]]) -> dict[str, Priced]:
+        """Return intervals, priced in order of time, by their ids, from what records give to each."""
         found = {}
         for (meter, start, end), parts in sorted(intervals.items(), key=lambda item: item[0][1]):
             priced = Priced(meter, start, end, sorted(parts))
@@ -375,41 +415,15 @@ class Reference:
         flow = record.get("energy_flow_direction", "INBOUND")
         direction = record.get("tariff_direction") or ("IMPORT" if flow == "INBOUND" else "EXPORT")
         start, end = micros(record["start_time"]), micros(record["end_time"])
-        value = Fraction(Decimal(str(record["value"])))
-        hours = Fraction(end - start, 3600 * 10**6)
-        energy = record["units"].endswith("WH")
-        unit_uwh = (UWH_PER_KWH if record["units"].startswith("K") else 10**6) * (1 if energy else hours)
-        # round() of a Fraction goes to the even one of two neighbours, as the definition does.
-        part = Part(start, end, round(value * unit_uwh))
+        part = Part(start, end, energy_uwh(record["value"], record["units"], start, end))
         return Meter(record["location_id"], record.get("device_id"), flow, direction), part
-
-    def _bounds(self, location_id: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Yield the intervals that a period touches; exactly one local month is one interval."""
-        location = self.locations[location_id]
-        name = location["timezone"]
-        length = location.get("interval_minutes", 30) * MINUTE
-        at = start
-        while at < end or at == start:
-            today = instant(at).astimezone(zone(name)).date()
-            first = today.replace(day=1)
-            next_first = (first + timedelta(days=31)).replace(day=1)
-            if (start, end) == (midnight(name, first), midnight(name, next_first)):
-                yield start, end
-                return
-            day_start, day_end = midnight(name, today), midnight(name, today + timedelta(days=1))
-            begin = at - (at - day_start) % length
-            finish = min(begin + length, day_end)
-            yield begin, finish
-            at = finish
 
     def _price(self, priced: Priced) -> None:
         pieces = list(self._pieces(priced))
-        is_local = priced.meter.direction == "LOCAL"
         if any(piece.tariff is None and not self._is_free(priced.meter, piece.at) for piece in pieces):
             priced.status, priced.reason = "pending", "no_tariff"
             return
         tariffs = [piece.tariff for piece in pieces if piece.tariff is not None]
-        assert tariffs or is_local
         if tariffs:
             first = tariffs[0].document
             priced.tariff = first["tariff_id"], first.get("version", 1)
@@ -424,7 +438,9 @@ class Reference:
                 if piece.tariff is not None:
                     self._add(priced, piece.at, piece.energy_uwh, piece.tariff)
             by_key = {(one.document["tariff_id"], one.document.get("version", 1)): one for one in tariffs}
-            earns = priced.meter.direction == "EXPORT" or (is_local and priced.meter.flow == "OUTBOUND")
+            earns = priced.meter.direction == "EXPORT" or (
+                priced.meter.direction == "LOCAL" and priced.meter.flow == "OUTBOUND"
+            )
             for (tariff_id, version, charge, _, _, rate), line in priced.lines.items():
                 amount = (-line.energy_uwh if earns else line.energy_uwh) * rate / UWH_PER_KWH
                 line.cost, line.net = by_key[tariff_id, version].amounts(charge, amount)

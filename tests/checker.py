@@ -1,0 +1,164 @@
+"""The check of what workers made of records: one place for the simulation and for the tests on a real broker.
+
+Right is what a slow reference says that shares no code with the product (`tests.oracles`): every interval's energy,
+coverage, confidence, revision and records, and every cost, tax, component and tier, to the last digit.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Final
+
+from tests.oracles.comparing import compare
+from tests.oracles.reference import Document, Priced, Reference, text_of
+from tests.oracles.table import Cell, Place, Table
+
+DECIDED: Final = ("accepted", "rejected", "superseded", "duplicate")
+_SHOWN: Final = 5
+_HALF_A_MILLIONTH: Final = Fraction(1, 2 * 10**6) + Fraction(1, 10**12)
+"""Confidence is rounded to six decimals, in binary."""
+
+
+class Expected:
+    """What the reference makes of a table of intervals: the interval and its price by interval id."""
+
+    def __init__(self, table: Table, tariffs: list[Document], series: Iterable[Document] = ()) -> None:
+        """Price every interval of the table with the documents as they are in the end."""
+        reference = Reference(list(table.locations.values()), tariffs, series)
+        self.table: Final = table
+        self.cells: Final = {interval_id: cell for interval_id, _, cell in table.by_id()}
+        self.prices: Final = reference.price_intervals(table.parts())
+
+    @classmethod
+    def of_log(cls, messages: Iterable[bytes | None], documents: Iterable[Document]) -> "Expected":
+        """Return what messages lead to that are taken in the order of one log."""
+        of_kind: dict[str, list[Document]] = {"points": [], "charges": [], "location": []}
+        for document in documents:
+            of_kind[next((kind for kind in ("points", "charges") if kind in document), "location")].append(document)
+        table = Table(of_kind["location"])
+        for offset, message in enumerate(messages):
+            table.take_message(message, Place("meter.records", 0, offset, 0, offset))
+        return cls(table, of_kind["charges"], of_kind["points"])
+
+    # Intervals
+
+    def intervals_problems(self, newest: Mapping[str, bytes]) -> Iterator[str]:
+        """Yield a sentence for everything that is wrong with the last published form of each interval."""
+        yield from _missing("interval", self.cells, newest)
+        for interval_id in self.cells.keys() & newest.keys():
+            cell, said = self.cells[interval_id], _read(newest[interval_id])
+            for sentence in [*_head_problems(said, cell), *_records_problems(said, cell)]:
+                yield f"interval {interval_id}: {sentence}"
+
+    # Prices
+
+    def priced_problems(self, newest: Mapping[str, bytes]) -> Iterator[str]:
+        """Yield a sentence for everything that is wrong with the priced record of the highest sequence of each interval."""
+        yield from _missing("priced record", self.prices, newest)
+        for interval_id in self.prices.keys() & newest.keys():
+            said, exact = _read(newest[interval_id]), self.prices[interval_id]
+            for sentence in [*_head_problems(said, self.cells[interval_id]), *_price_problems(said, exact)]:
+                yield f"priced {interval_id}: {sentence}"
+
+    # Accounts
+
+    def counts_problems(self, counts: Mapping[str, int]) -> Iterator[str]:
+        """Yield a sentence where not every record is accounted for once, in the right way."""
+        if counts.get("input", 0) != sum(counts.get(name, 0) for name in DECIDED):
+            yield f"the counts do not add up: {dict(counts)}"
+        for name in ("input", *DECIDED):
+            if counts.get(name, 0) != self.table.counts[name]:
+                yield f"{counts.get(name, 0)} records are counted as {name}, the reference has {self.table.counts[name]}"
+
+    def refusals_problems(self, rejected: Iterable[bytes], *, with_places: bool = True) -> Iterator[str]:
+        """Yield a sentence where other records were refused than should be, or for other reasons."""
+        found = Counter(_refusal(_read(value), with_places=with_places) for value in rejected)
+        expected: Counter[tuple[Any, ...]] = Counter(
+            (each.error, *(each.place[:4] if with_places else ())) for each in self.table.refused
+        )
+        for wrong, name in ((found - expected, "refused too much"), (expected - found, "not refused")):
+            if wrong:
+                yield f"{name}: {list(wrong.items())[:_SHOWN]}"
+
+
+def _refusal(refused: Document, *, with_places: bool) -> tuple[Any, ...]:
+    places = ("topic", "partition", "offset", "record_num") if with_places else ()
+    return tuple(refused[name] for name in ("error", *places))
+
+
+def _read(value: bytes) -> Document:
+    read: Document = json.loads(value, parse_float=Decimal)
+    return read
+
+
+def _missing(what: str, expected: Mapping[str, object], found: Mapping[str, object]) -> Iterator[str]:
+    missing, more = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing:
+        yield f"{len(missing)} of {what} missing, such as {missing[:_SHOWN]}"
+    if more:
+        yield f"{len(more)} of {what} should not be there, such as {more[:_SHOWN]}"
+
+
+def _head_problems(said: Document, cell: Cell) -> Iterator[str]:
+    """Compare what an interval and its priced record begin with."""
+    covered = cell.covered()
+    expected = {
+        "end_time": text_of(cell.end),
+        "energy_wh": Fraction(cell.energy_uwh(), 10**6),
+        "covered_seconds": Fraction(covered, 10**6),
+        "complete": covered == cell.end - cell.start,
+        "revision": cell.revision,
+    }
+    for name, value in expected.items():
+        if said[name] != value:
+            yield f"{name} is {said[name]}, the reference has {value}"
+    if abs(Fraction(said["confidence"]) - cell.confidence()) > _HALF_A_MILLIONTH:
+        yield f"confidence is {said['confidence']}, the reference has {float(cell.confidence())}"
+
+
+def _records_problems(said: Document, cell: Cell) -> Iterator[str]:
+    found = [
+        (
+            one["record_reference_id"],
+            one["session_reference_id"],
+            one["start_time"],
+            one["end_time"],
+            Fraction(one["energy_wh"]) * 10**6,
+        )
+        for one in said["records"]
+    ]
+    expected = [
+        (kept.reference, kept.session, text_of(part.start), text_of(part.end), Fraction(part.energy_uwh))
+        for kept, part in zip(cell.in_order(), cell.parts(), strict=True)
+    ]
+    if found != expected:
+        yield f"records are {found}, the reference has {expected}"
+
+
+def _price_problems(said: Document, exact: Priced) -> Iterator[str]:
+    yield from compare(said, exact)
+    if exact.status == "pending" and said["components"]:
+        yield f"a pending price has components {said['components']}"
+
+
+def sequences_problems(published: Iterable[tuple[str, int]]) -> Iterator[str]:
+    """Yield a sentence where an interval's sequences, in the order of their commits, are not 1, 2, 3 …"""
+    last: Counter[str] = Counter()
+    for interval_id, sequence in published:
+        if sequence != last[interval_id] + 1:
+            yield f"{interval_id}: sequence {sequence} after {last[interval_id]}"
+        last[interval_id] = sequence
+
+
+def require(problems: Iterable[str], what: str) -> None:
+    """Fail with the first of many problems.
+
+    Raises:
+        AssertionError: there is one.
+
+    """
+    found = list(problems)
+    shown = "".join(f"\n  {sentence}" for sentence in found[:_SHOWN])
+    assert not found, f"{what}: {len(found)} problems{shown}"

@@ -1,0 +1,361 @@
+"""A slow table of intervals: who owns time, written down once more from the definition, for tests to hold workers against.
+
+It reads messages with the standard library's JSON, keeps every record whole, and shares no code with the product. A table
+takes records in the order in which their location's partition took them; which of two is newer is decided by where each
+was first published: by offset within one log, between two by the Kafka timestamp.
+
+What it takes for granted: no local midnight is missing or stands twice, and locations keep their zones and lengths.
+"""
+
+import json
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from fractions import Fraction
+from typing import Any, Final, NamedTuple
+
+from tests.oracles.reference import Document, Meter, Part, cells, energy_uwh, micros, month_around, text_of
+
+_BATCH_LIMIT: Final = 10_000
+_ID_LIMIT: Final = 200
+_DAY_AND_HOUR: Final = 25 * 3600 * 10**6
+_LATEST: Final = micros("2200-01-01T00:00:00Z")
+_MOST_UWH: Final = 10**15
+_REQUIRED: Final = ("location_id", "units", "value", "start_time", "end_time")
+_CHOICES: Final = {
+    "units": ("W", "KW", "WH", "KWH"),
+    "energy_flow_direction": ("INBOUND", "OUTBOUND"),
+    "tariff_direction": ("IMPORT", "EXPORT", "LOCAL"),
+}
+_NUMBERS: Final = ("value", "confidence")
+_TEXTS: Final = ("location_id", "device_id", "session_reference_id", "record_reference_id", "start_time", "end_time")
+
+CellKey = tuple[Meter, int]
+
+
+class Place(NamedTuple):
+    """Where a record was first published."""
+
+    topic: str
+    partition: int
+    offset: int
+    record_num: int
+    timestamp: int
+
+    def is_after(self, other: "Place") -> bool:
+        """Tell whether a record there was submitted later than one elsewhere."""
+        if (self.topic, self.partition) == (other.topic, other.partition):
+            return (self.offset, self.record_num) > (other.offset, other.record_num)
+        return self.timestamp > other.timestamp
+
+
+class Refused(NamedTuple):
+    """A record that was refused, where it was first published, and the code."""
+
+    place: Place
+    error: str
+
+
+@dataclass(eq=False, slots=True)
+class Kept:
+    """A record that owns its period; `said` holds the timestamps of everybody who submitted it as it is."""
+
+    meter: Meter
+    start: int
+    end: int
+    energy_uwh: int
+    confidence: Fraction
+    reference: str | None
+    session: str | None
+    place: Place
+    said: list[int]
+    cells: list[int] = field(default_factory=list)
+
+    def facts(self) -> tuple[object, ...]:
+        return self.start, self.end, self.energy_uwh, self.confidence, self.reference, self.session
+
+    def within(self, start: int, end: int) -> Part:
+        """Return what the record gives to an interval."""
+        part = Part(self.start, self.end, self.energy_uwh)
+        return Part(max(start, self.start), min(end, self.end), part.between(start, end) or 0)
+
+
+@dataclass(eq=False, slots=True)
+class Cell:
+    """An interval that some record has touched."""
+
+    start: int
+    end: int
+    revision: int = 1
+    records: list[Kept] = field(default_factory=list)
+
+    def in_order(self) -> list[Kept]:
+        return sorted(self.records, key=lambda one: (one.start, one.end))
+
+    def parts(self) -> list[Part]:
+        return [one.within(self.start, self.end) for one in self.in_order()]
+
+    def energy_uwh(self) -> int:
+        return sum(part.energy_uwh for part in self.parts())
+
+    def covered(self) -> int:
+        """Return for how many µs there are records: they do not overlap."""
+        return sum(part.end - part.start for part in self.parts())
+
+    def confidence(self) -> Fraction:
+        """Return the records' confidence weighted by energy; where there is none by time, and else alike."""
+        parts = self.parts()
+        for weights in ([p.energy_uwh for p in parts], [p.end - p.start for p in parts], [1 for _ in parts]):
+            if any(weights):
+                weighted = (one.confidence * weight for one, weight in zip(self.in_order(), weights, strict=True))
+                return sum(weighted, start=Fraction(0)) / sum(weights)
+        return Fraction(1)
+
+
+class _Timeline:
+    """The records of one meter in order of time: those with a duration do not overlap."""
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.owners: list[Kept] = []
+        self.instants: dict[int, Kept] = {}
+
+    def touching(self, start: int, end: int) -> list[Kept]:
+        """Return the records that have any time in [start, end), or around an instant."""
+        first = max(bisect_right(self.starts, start) - 1, 0)
+        found = []
+        for one in self.owners[first:]:
+            if one.start >= max(end, start + 1):
+                break
+            if one.end > start:
+                found.append(one)
+        return found
+
+    def remove(self, one: Kept) -> None:
+        if one.start == one.end:
+            del self.instants[one.start]
+            return
+        index = bisect_left(self.starts, one.start)
+        del self.starts[index], self.owners[index]
+
+    def add(self, one: Kept) -> None:
+        if one.start == one.end:
+            self.instants[one.start] = one
+            return
+        index = bisect_left(self.starts, one.start)
+        self.starts.insert(index, one.start)
+        self.owners.insert(index, one)
+
+
+class Table:
+    """The table of intervals that records lead to, what became of each record, and what was refused."""
+
+    def __init__(self, locations: Iterable[Document]) -> None:
+        self.locations = {location["location_id"]: location for location in locations}
+        self.counts: Counter[str] = Counter()
+        self.refused: list[Refused] = []
+        self.cells: dict[CellKey, Cell] = {}
+        self._timelines: dict[Meter, _Timeline] = defaultdict(_Timeline)
+
+    def take_message(self, value: bytes | None, place: Place) -> None:
+        """Decide all records of a message; the place is that of its first one."""
+        for number, record in enumerate(read_records(value)):
+            self.take(record, place._replace(record_num=place.record_num + number))
+
+    def take(self, record: Document | str, place: Place) -> None:
+        """Decide one record as it was read: a document, or the code of its refusal."""
+        verdict = self._decide(record, place)
+        self.counts["input"] += 1
+        if verdict in {"accepted", "superseded", "duplicate"}:
+            self.counts[verdict] += 1
+        else:
+            self.counts["rejected"] += 1
+            self.refused.append(Refused(place, verdict))
+
+    def _decide(self, record: Document | str, place: Place) -> str:
+        if isinstance(record, str):
+            return record
+        location = self.locations.get(record["location_id"])
+        error = broken_rule(record, location)
+        if error is not None:
+            return error
+        assert location is not None
+        new = _kept(record, place)
+        timeline = self._timelines[new.meter]
+        replaced: list[Kept] = []
+        for old in self._against(timeline, new):
+            verdict = _verdict(new, old)
+            if verdict == "duplicate" and place.is_after(old.place):
+                old.place = place
+            if verdict == "duplicate":
+                old.said.append(place.timestamp)
+            if verdict == "replaces":
+                replaced.append(old)
+            elif verdict is not None:
+                return verdict
+        self._put(timeline, new, replaced, location)
+        return "accepted"
+
+    @staticmethod
+    def _against(timeline: _Timeline, new: Kept) -> list[Kept]:
+        """Return the records that a new one may have to do with, in order of time."""
+        if new.start == new.end:
+            instants = [timeline.instants[new.start]] if new.start in timeline.instants else []
+        else:
+            instants = [one for at, one in timeline.instants.items() if new.start <= at < new.end]
+        return sorted([*timeline.touching(new.start, new.end), *instants], key=lambda one: (one.start, one.end))
+
+    def _put(self, timeline: _Timeline, new: Kept, replaced: list[Kept], location: Document) -> None:
+        meter = new.meter
+        bounds = dict(cells(location, new.start, new.end))
+        if new.start == new.end:
+            month = self.cells.get((meter, month_around(location["timezone"], new.start)[0]))
+            if month is not None and month.end > new.start:
+                bounds = {month.start: month.end}
+        new.cells = list(bounds)
+        for start in {*bounds, *(at for old in replaced for at in old.cells)}:
+            cell = self.cells.get((meter, start))
+            if cell is None:
+                cell = self.cells[meter, start] = Cell(start, bounds[start])
+            gone = [one for one in cell.records if one in replaced]
+            before = sum(one.within(cell.start, cell.end).energy_uwh for one in gone)
+            cell.end = bounds.get(start, cell.end)
+            after = new.within(cell.start, cell.end).energy_uwh if start in bounds else 0
+            if any(one.start < one.end for one in gone) and before != after:
+                cell.revision += 1
+            cell.records = [one for one in cell.records if one not in gone]
+            if start in bounds:
+                cell.records.append(new)
+        for old in replaced:
+            timeline.remove(old)
+        timeline.add(new)
+
+    # What there is in the end
+
+    def by_id(self) -> Iterator[tuple[str, CellKey, Cell]]:
+        """Yield every interval with its id."""
+        for key, cell in self.cells.items():
+            meter = key[0]
+            device = meter.device or ""
+            yield f"{meter.location}|{device}|{meter.flow}|{meter.direction}|{text_of(cell.start)}", key, cell
+
+    def parts(self) -> dict[tuple[Meter, int, int], list[Part]]:
+        """Return what records give to each interval; one that has lost its records is priced as one of no energy."""
+        return {
+            (meter, cell.start, cell.end): cell.parts() or [Part(cell.start, cell.end, 0)]
+            for (meter, _), cell in self.cells.items()
+        }
+
+
+def _kept(record: Document, place: Place) -> Kept:
+    flow = record.get("energy_flow_direction") or "INBOUND"
+    direction = record.get("tariff_direction") or {"INBOUND": "IMPORT", "OUTBOUND": "EXPORT"}[flow]
+    meter = Meter(record["location_id"], record.get("device_id") or None, flow, direction)
+    start, end = micros(record["start_time"]), micros(record["end_time"])
+    given = record.get("confidence")
+    confidence = Fraction(1) if given is None else Fraction(str(given))
+    amount = energy_uwh(record["value"], record["units"], start, end)
+    names = record.get("record_reference_id"), record.get("session_reference_id")
+    return Kept(meter, start, end, amount, confidence, *names, place, [place.timestamp])
+
+
+def _verdict(new: Kept, old: Kept) -> str | None:
+    """Return what a kept record means for a new one: nothing, that it is replaced, or what becomes of the new one."""
+    newer = new.place.is_after(old.place)
+    if (new.start, new.end) == (old.start, old.end):
+        return "duplicate" if new.facts() == old.facts() else "replaces" if newer else "superseded"
+    if new.start == new.end:
+        return None if newer else "superseded"
+    if old.start == old.end:
+        return "replaces" if newer else None
+    if newer and new.start <= old.start and old.end <= new.end:
+        return "replaces"
+    if not newer and old.start <= new.start and new.end <= old.end:
+        return "superseded"
+    return "overlaps_existing_period"
+
+
+# Reading and rules
+
+
+def read_records(value: bytes | None) -> list[Document | str]:
+    """Return the records of a message, or the code of the refusal of each that cannot be read."""
+    try:
+        message = json.loads((value or b"").decode(), parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return ["malformed_json"]
+    if not isinstance(message, list):
+        return [_read(message)]
+    return [_read(one) for one in message] if len(message) <= _BATCH_LIMIT else ["batch_too_large"]
+
+
+def _refuse(constant: str) -> None:
+    message = f"{constant} is not JSON"
+    raise ValueError(message)
+
+
+def _read(record: Any) -> Document | str:
+    if not isinstance(record, dict):
+        return "malformed_json"
+    if any(record.get(name) is None for name in _REQUIRED):
+        return "missing_field"
+    for name, given in record.items():
+        wrong = (
+            (name in _CHOICES and given not in _CHOICES[name])
+            or (name in _NUMBERS and (isinstance(given, bool) or not isinstance(given, int | float)))
+            or (name in _TEXTS and not isinstance(given, str))
+        )
+        if given is not None and wrong:
+            return "invalid_value"
+    return record
+
+
+def broken_rule(record: Document, location: Document | None) -> str | None:  # noqa: C901, PLR0911 - a case each
+    """Return the code of the first rule that a record breaks."""
+    names = [record.get(name) for name in ("record_reference_id", "session_reference_id")]
+    ids = [record["location_id"], record.get("device_id") or None]
+    if record["location_id"] == "" or any(_is_bad(one) or "|" in one for one in ids if one is not None):
+        return "invalid_value"
+    if location is None:
+        return "unknown_location"
+    times = []
+    for name in ("start_time", "end_time"):
+        try:
+            naive = datetime.fromisoformat(record[name]).tzinfo is None
+        except ValueError:
+            return "invalid_value"
+        if naive:
+            return "naive_timestamp"
+        times.append(micros(record[name]))
+    start, end = times
+    value, confidence = record["value"], record.get("confidence")
+    if not 0 <= start <= _LATEST or not 0 <= end <= _LATEST:
+        return "invalid_value"
+    if end < start:
+        return "end_before_start"
+    if value < 0:
+        return "negative_value"
+    if start == end and value != 0 and record["units"] in {"WH", "KWH"}:
+        return "zero_duration"
+    if any(_is_bad(one) for one in names if one is not None) or (confidence is not None and not 0 < confidence <= 1):
+        return "invalid_value"
+    if value > _MOST_UWH or energy_uwh(value, record["units"], start, end) > _MOST_UWH:
+        return "invalid_value"
+    if end - start > _DAY_AND_HOUR and (start, end) != month_around(location["timezone"], start):
+        return "period_too_long"
+    return "implausible_power" if _is_implausible(record, end - start, location) else None
+
+
+def _is_bad(text: str) -> bool:
+    return len(text) > _ID_LIMIT or not text.isprintable()
+
+
+def _is_implausible(record: Document, duration: int, location: Document) -> bool:
+    limit_kw = location.get("max_power_kw")
+    if limit_kw is None or (duration == 0 and record["units"] in {"WH", "KWH"}):
+        return False
+    value = Fraction(str(record["value"])) / (1 if record["units"].startswith("K") else 1000)
+    power_kw = value * 3600 * 10**6 / duration if record["units"].endswith("H") else value
+    return power_kw > Fraction(limit_kw) * Fraction(1_000_001, 1_000_000)
