@@ -20,7 +20,7 @@ from app.domain.timeline import BEGINNING_US, END_US
 from app.streams.bucket import Bucketer
 from app.streams.cost import Outcome, Pricer
 from app.streams.faults import StoreError
-from app.streams.sources import Log, Origin, SourceMessage, origin_of
+from app.streams.sources import Log, Origin, SourceMessage, origin_of, submitted_ms
 from app.streams.tables import Tables
 from app.streams.validate import Meter, Place, instants, meter_id_of, reading_of
 from app.streams.walks import Walk, Walks
@@ -194,7 +194,7 @@ class Pipeline:
             self._reject(Rejected("unknown_location", sentence), raw, record_num, message, origin)
             return
         if origin is None:
-            place = (message.timestamp, self._source, message.offset, record_num)
+            place = (submitted_ms(message.timestamp), self._source, message.offset, record_num)
         else:
             at = origin.position
             source = 2 * at.partition + (at.topic != self.context.records_topic)
@@ -216,16 +216,19 @@ class Pipeline:
         """Return where a record was first published: where it was forwarded from, or where it stands."""
         if origin is not None:
             return origin
-        return Origin(Position(*self._log, message.offset, message.timestamp), record_num, message.key)
+        at_ms = submitted_ms(message.timestamp)
+        return Origin(Position(*self._log, message.offset, at_ms), record_num, message.key)
 
     def _forward(self, owner: int, location_id: str, raw: bytes, origin: Origin) -> None:
-        """Send a record to its location's own partition, with its place in the log, so that it is ordered by that."""
+        """Send a record to its location's own partition, with its place and time in the log, so that it is ordered by those.
+
+        The message's own time is that of forwarding: retention of an old record's message counts from then.
+        """
         self._sink.emit(
             "records_by_location",
             location_id.encode(),
             raw,
             partition=owner,
-            timestamp_ms=origin.position.timestamp_ms,
             headers=[origin.header()],
         )
         self.metrics["forwarded"] += 1
@@ -258,7 +261,7 @@ class Pipeline:
                     self._price(message.value)
                 except Exception as error:  # noqa: BLE001
                     events.exception("interval_failed", partition=self.context.partition, offset=message.offset)
-                    position = Position(*log, message.offset, message.timestamp)
+                    position = Position(*log, message.offset, submitted_ms(message.timestamp))
                     self._sink.emit(
                         "rejected", message.key, encode_rejected(_internal(error), message.value, 0, position)
                     )

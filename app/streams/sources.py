@@ -1,8 +1,9 @@
 """What the stages need to know of a consumed message: the names of aiokafka's records, without Kafka."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
+from app.domain.rules import LATEST_US
 from app.wire.rejected import Position
 
 
@@ -51,7 +52,18 @@ KEY_LIMIT = 1024
 """Longest key, in bytes, that a forwarded record carries along: our own keys are identifiers."""
 
 ORIGIN_HEADER = "meterstream-origin"
-"""On forwarded records: topic, partition, offset and record_num of the first publication, and its key in hexadecimal."""
+"""On forwarded records: topic, partition, offset and record_num of the first publication, its key in hexadecimal, its ms."""
+
+_LATEST_MS: Final = LATEST_US // 1000
+_PARTS_WITHOUT_TIME: Final = 5
+
+
+def submitted_ms(timestamp_ms: int) -> int:
+    """Return when a message counts as submitted: its own time, or the nearest in the years that are supported.
+
+    A topic with CreateTime takes what producers say, and -1 for nothing.
+    """
+    return timestamp_ms if 0 <= timestamp_ms <= _LATEST_MS else max(0, min(timestamp_ms, _LATEST_MS))
 
 
 class Origin(NamedTuple):
@@ -65,7 +77,7 @@ class Origin(NamedTuple):
         """Return the header that carries it; without a key that would make the forwarded message too large."""
         at = self.position
         key = "-" if self.key is None or len(self.key) > KEY_LIMIT else "x" + self.key.hex()
-        text = f"{at.topic}/{at.partition}/{at.offset}/{self.record_num}/{key}"
+        text = f"{at.topic}/{at.partition}/{at.offset}/{self.record_num}/{key}/{at.timestamp_ms}"
         return (ORIGIN_HEADER, text.encode())
 
 
@@ -77,8 +89,11 @@ def origin_of(message: SourceMessage) -> Origin | None:
     for name, value in message.headers or ():
         if name == ORIGIN_HEADER:
             try:
-                topic, partition, offset, record_num, key = value.decode().split("/")
-                position = Position(topic, int(partition), int(offset), message.timestamp)
+                parts = value.decode().split("/")
+                if len(parts) == _PARTS_WITHOUT_TIME:
+                    parts.append(str(message.timestamp))  # an earlier version forwarded with the time of the first
+                topic, partition, offset, record_num, key, at_ms = parts
+                position = Position(topic, int(partition), int(offset), submitted_ms(int(at_ms)))
                 return Origin(position, int(record_num), bytes.fromhex(key[1:]) if key.startswith("x") else None)
             except ValueError:
                 return None

@@ -9,7 +9,7 @@ from app.domain.instants import parse_instant_us
 from app.domain.partitioning import partition_for
 from app.domain.reference import ReferenceBook
 from app.streams.pipeline import Context, Pipeline
-from app.streams.sources import Log
+from app.streams.sources import Log, origin_of
 from app.streams.tables import MemoryStore, Tables
 from app.wire.location import parse_location
 from app.wire.rejected import decode_rejected
@@ -209,10 +209,17 @@ def test_a_record_in_a_partition_that_is_not_its_locations_is_forwarded_as_it_is
     pipeline, sink = pipeline_of(ELSEWHERE)
     one, two = record("00:00", "00:30"), record("00:30", "01:00")
     pipeline.take_records(Log(RECORDS.topic, ELSEWHERE), [message(b"[" + one + b"," + two + b"]", 42)])
-    assert [(s.output, s.key, s.value, s.partition, s.timestamp_ms) for s in sink.sent] == [
-        ("records_by_location", b"loc_1", one, HERE, 42_000),
-        ("records_by_location", b"loc_1", two, HERE, 42_000),
+    assert [(s.output, s.key, s.value, s.partition) for s in sink.sent] == [
+        ("records_by_location", b"loc_1", one, HERE),
+        ("records_by_location", b"loc_1", two, HERE),
     ]
+    assert [
+        origin.position.timestamp_ms for s in sink.sent if (origin := origin_of(message(b"", headers=s.headers)))
+    ] == [
+        42_000,
+        42_000,
+    ]
+    assert {s.timestamp_ms for s in sink.sent} == {None}, "retention counts from when it is forwarded"
     assert (pipeline.metrics["forwarded"], pipeline.metrics["input"]) == (2, 0)
 
 
@@ -221,7 +228,7 @@ def test_a_forwarded_record_is_decided_where_its_location_is() -> None:
     away.take_records(Log(RECORDS.topic, ELSEWHERE), [message(record("00:00", "00:30"), 42)])
     home, sink = pipeline_of(HERE)
     (sent,) = forwarded.sent
-    again = message(sent.value, 0, key=sent.key, timestamp_ms=sent.timestamp_ms, headers=sent.headers)
+    again = message(sent.value, 0, key=sent.key, timestamp_ms=99, headers=sent.headers)
     home.take_records(Log("meter.records-by-location", HERE), [again])
     home.settle(0.0)
     assert home.metrics["accepted"] == 1
@@ -235,7 +242,7 @@ def test_a_forwarded_record_that_is_refused_is_reported_where_it_was_published()
     away.take_records(Log(RECORDS.topic, ELSEWHERE), [batch])
     home, sink = pipeline_of(HERE)
     sent = forwarded.sent[1]
-    again = message(sent.value, 7, key=sent.key, timestamp_ms=sent.timestamp_ms, headers=sent.headers)
+    again = message(sent.value, 7, key=sent.key, timestamp_ms=99, headers=sent.headers)
     home.take_records(Log("meter.records-by-location", HERE), [again])
     ((_, key, value, *_),) = sink.sent
     refused = decode_rejected(value)
@@ -251,7 +258,7 @@ def test_a_forwarded_record_is_ordered_by_when_it_was_first_submitted(first: str
     away, sink = pipeline_of(ELSEWHERE)
     away.take_records(Log(RECORDS.topic, ELSEWHERE), [message(record("00:00", "00:30", 5), 1000, timestamp_ms=5000)])
     (sent,) = sink.sent
-    forwarded = message(sent.value, 0, key=sent.key, timestamp_ms=sent.timestamp_ms, headers=sent.headers)
+    forwarded = message(sent.value, 0, key=sent.key, timestamp_ms=99, headers=sent.headers)
     own = message(record("00:00", "00:30", 9), 3, timestamp_ms=9000)
     home, published = pipeline_of(HERE)
     order = [(Log("meter.records-by-location", HERE), forwarded), (Log(RECORDS.topic, HERE), own)]

@@ -4,9 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.streams.sources import ORIGIN_HEADER, Origin, origin_of
+from app.domain.rules import LATEST_US
+from app.streams.sources import ORIGIN_HEADER, Origin, origin_of, submitted_ms
 from app.wire.rejected import Position
 from tests.simulation import message
+
+LATEST_MS = LATEST_US // 1000
 
 origins = st.builds(
     Origin,
@@ -25,14 +28,29 @@ origins = st.builds(
 @settings(max_examples=100, deadline=None)
 @given(origins)
 def test_an_origin_is_read_as_it_was_written(origin: Origin) -> None:
-    """The time is the message's own: it is forwarded with the time of the first publication."""
-    forwarded = message(b"{}", timestamp_ms=origin.position.timestamp_ms, headers=[origin.header()])
+    """The time is that of the first publication, whenever the message was forwarded."""
+    forwarded = message(b"{}", timestamp_ms=77, headers=[origin.header()])
     assert origin_of(forwarded) == origin
+
+
+def test_a_header_without_a_time_has_that_of_its_message() -> None:
+    origin = Origin(Position("meter.records", 3, 42, 77), 1, b"ab")
+    headers = [(ORIGIN_HEADER, b"meter.records/3/42/1/x6162")]
+    assert origin_of(message(b"{}", timestamp_ms=77, headers=headers)) == origin
+
+
+@pytest.mark.parametrize(("said_ms", "counts_ms"), [(-1, 0), (-(2**63), 0), (2**63 - 1, LATEST_MS), (5, 5)])
+def test_a_wild_time_counts_as_the_nearest_that_is_supported(said_ms: int, counts_ms: int) -> None:
+    assert submitted_ms(said_ms) == counts_ms
+    header = (ORIGIN_HEADER, b"meter.records/3/42/1/-/%d" % said_ms)
+    assert origin_of(message(b"{}", timestamp_ms=1, headers=[header])) == Origin(
+        Position("meter.records", 3, 42, counts_ms), 1, None
+    )
 
 
 def test_a_header_can_be_read_by_a_person() -> None:
     origin = Origin(Position("meter.records", 3, 42, 7), 1, b"ab")
-    assert origin.header() == ("meterstream-origin", b"meter.records/3/42/1/x6162")
+    assert origin.header() == ("meterstream-origin", b"meter.records/3/42/1/x6162/7")
 
 
 @pytest.mark.parametrize("headers", [[], [("other", b"meter.records/3/42/1/-")]])
