@@ -10,7 +10,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-e
 	--no-emit-find-links --no-emit-trusted-host --no-emit-options --annotation-style line
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast faults lint bench lock clean
+.PHONY: help setup run test test-fast faults soak lint bench lock clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ faults: setup ## Break everything that can break, at full size, and print what w
 	@mkdir -p build && rm -f build/faults.jsonl
 	@FAULTS=full FAULTS_COUNTS=build/faults.jsonl $(BIN)/python -m pytest tests/faults; status=$$?; \
 	$(BIN)/python -m tests.faults.table build/faults.jsonl; exit $$status
+
+soak: setup ## Constant load for MINUTES=30: memory and lag have to stay flat, and every price right (RATE=1000 a second, WORKERS=1)
+	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30) --rate $(or $(RATE),1000) --workers $(or $(WORKERS),1)
 
 lint: setup ## Style, formatting, types and the direction of imports
 	@$(BIN)/ruff check

@@ -159,10 +159,26 @@ class BenchWorker:
 
     def peak_memory_mb(self) -> float:
         """Return the largest resident memory so far in MB."""
+        return self._status_mb("VmHWM")
+
+    def memory_mb(self) -> float:
+        """Return the resident memory in MB."""
+        return self._status_mb("VmRSS")
+
+    def _status_mb(self, name: str) -> float:
         for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
+            if line.startswith(f"{name}:"):
                 return int(line.split()[1]) / 1024
         return 0.0
+
+    def open_files(self) -> int:
+        """Return how many file descriptors the process has open, sockets among them."""
+        return len(list(Path(f"/proc/{self._process.pid}/fd").iterdir()))
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit status, or None while it runs."""
+        return self._process.poll()
 
     def wait_until_open(self, timeout_s: float = 60.0) -> None:
         """Wait until the worker has opened its partitions."""
@@ -172,11 +188,12 @@ class BenchWorker:
                 raise RuntimeError(self.log_path.read_text()[-2000:])
             time.sleep(0.02)
 
-    def stop(self) -> None:
-        """End it."""
+    def stop(self) -> int:
+        """End it, and return its exit status."""
         self._process.terminate()
-        self._process.wait(20)
+        status = self._process.wait(20)
         self._log.close()
+        return status
 
 
 class Progress:
