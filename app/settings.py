@@ -12,8 +12,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from app.streams.security import SECRET_FIELDS, SECURITY_FIELDS, security_problems
 
 PREFIX: Final = "METERSTREAM_"
 BOOTSTRAP_FALLBACK: Final = "KAFKA_BOOTSTRAP_SERVERS"
@@ -66,17 +68,53 @@ def _off_to_none(value: object) -> object:
 
 KafkaName = Annotated[str, AfterValidator(_check_kafka_name)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+OptionalText = Annotated[str | None, BeforeValidator(_off_to_none)]
+OptionalPath = Annotated[Path | None, BeforeValidator(_off_to_none)]
+OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_off_to_none)]
 
 
 class Settings(BaseSettings):
     """What a worker or a command may be told. Frozen: a setting does not change while the process lives."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
 
     bootstrap_servers: Annotated[str, AfterValidator(_check_servers)] = Field(
         default="localhost:9092",
         description="Kafka brokers to start from, host:port with commas between. "
         "When it is not set, KAFKA_BOOTSTRAP_SERVERS is read.",
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT",
+        description="SSL and SASL_SSL encrypt and check the brokers' certificate; "
+        "SASL_SSL and SASL_PLAINTEXT sign in with a user name and password.",
+    )
+    sasl_mechanism: Annotated[
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None, BeforeValidator(_off_to_none)
+    ] = Field(default=None, description="How to sign in: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.")
+    sasl_username: OptionalText = Field(default=None, description="Whom to sign in as.")
+    sasl_password: OptionalSecret = Field(
+        default=None, description="The password. It is never shown; a file is safer than a variable."
+    )
+    sasl_password_file: OptionalPath = Field(
+        default=None, description="A file that holds the password, instead: read anew for each new client."
+    )
+    ssl_cafile: OptionalPath = Field(
+        default=None, description="Certificates (PEM) that are trusted to sign the brokers'; the system's when not set."
+    )
+    ssl_certfile: OptionalPath = Field(
+        default=None, description="Certificate (PEM) of this client, where the brokers ask for one."
+    )
+    ssl_keyfile: OptionalPath = Field(default=None, description="Private key (PEM) of that certificate.")
+    ssl_key_password: OptionalSecret = Field(
+        default=None, description="Password of the private key, where it has one. It is never shown."
+    )
+    ssl_key_password_file: OptionalPath = Field(
+        default=None, description="A file that holds the password of the private key, instead."
+    )
+    ssl_check_hostname: bool = Field(
+        default=True,
+        description="Require that a broker's certificate is for its host name; "
+        "false only for tunnels, with certificates of a CA of your own.",
     )
     app_id: Annotated[KafkaName, AfterValidator(_check_not_empty)] = Field(
         default="meterstream",
@@ -170,6 +208,7 @@ class Settings(BaseSettings):
     def _check_together(self) -> Self:
         """Require what only several settings together can break."""
         problems = _contradictions({name: getattr(self, name) for name in _COMPARED})
+        problems += security_problems(self, PREFIX)
         if problems:
             raise SettingsError(problems)
         return self
@@ -263,6 +302,10 @@ def describe(settings: Settings) -> list[Described]:
 
 def _shown(value: object) -> str:
     """Write a value as its variable would hold it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, SecretStr):
+        return "***"
     return "off" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -280,7 +323,13 @@ def _contradictions_beside(error: ValidationError, values: Mapping[str, Any]) ->
     if not wrong:
         return []  # only the comparisons failed, and they have been told
     right = Settings.model_construct(**{name: value for name, value in values.items() if name not in wrong})
-    return _contradictions({name: _INTEGER.validate_python(getattr(right, name)) for name in _COMPARED - wrong})
+    problems = _contradictions({name: _INTEGER.validate_python(getattr(right, name)) for name in _COMPARED - wrong})
+    if wrong.isdisjoint(SECURITY_FIELDS):
+        try:
+            Settings(**{name: value for name, value in values.items() if name in SECURITY_FIELDS})
+        except ValidationError as also:
+            problems += _explain(also, {})
+    return problems
 
 
 def _explain(error: ValidationError, source_of: Mapping[str, str]) -> list[str]:
@@ -293,5 +342,6 @@ def _explain(error: ValidationError, source_of: Mapping[str, str]) -> list[str]:
             continue
         expected = str(cause) if cause is not None else mistake["msg"].replace("Input should be", "expected", 1)
         field = str(mistake["loc"][0])
-        sentences.append(f"{source_of.get(field, field)}={mistake['input']!r}: {expected}")
+        shown = "" if field in SECRET_FIELDS else f"={mistake['input']!r}"
+        sentences.append(f"{source_of.get(field, field)}{shown}: {expected}")
     return sentences

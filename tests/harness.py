@@ -27,6 +27,7 @@ from app.domain.locations import Location
 from app.domain.partitioning import partition_for
 from app.domain.tariffs import SeriesDay, Tariff
 from app.settings import load_settings
+from app.streams.security import client_options
 from app.streams.topics import create_topics, topic_names
 from app.wire.reference import parse_document
 from tests.checker import DECIDED, Expected, require
@@ -37,6 +38,7 @@ T = TypeVar("T")
 
 _GRACE_S: Final = 5.0
 """How long to wait for what no running worker can bring any more."""
+
 
 class Stream:
     """One meterstream on a broker. A context manager: entering creates the topics, leaving ends its workers."""
@@ -97,7 +99,7 @@ class Stream:
 
     async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self.settings.bootstrap_servers,
+            **client_options(self.settings),
             enable_idempotence=True,
             acks="all",
             max_request_size=32 * 1024 * 1024,
@@ -197,7 +199,7 @@ class Stream:
 
     async def _consumer(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.settings.bootstrap_servers,
+            **client_options(self.settings),
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="earliest",

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, get_args
 import click
 
 from app.cli.documents import Loaded, read_documents
-from app.cli.errors import EXIT_FAILED, InputError, require_broker
+from app.cli.errors import EXIT_FAILED, InputError
 from app.cli.readings import STDIN, ReadingOptions, open_lines, read_rows
 from app.domain.bill_records import PricedInterval
 from app.domain.bill_sessions import asked_for
@@ -268,11 +268,13 @@ def _messages(files: Files, warnings: list[str]) -> Iterator[bytes]:
 
 async def _from_kafka(asked: Asked) -> Made:
     """Bill what the topics hold now."""
+    from app.cli.access import require_access  # noqa: PLC0415 - files need no Kafka
     from app.settings import load_settings  # noqa: PLC0415 - files need no settings
-    from app.streams.priced_reader import PricedReader  # noqa: PLC0415 - files need no Kafka
+    from app.streams.priced_reader import PricedReader  # noqa: PLC0415 - the same
+    from app.streams.rights import reader_needs  # noqa: PLC0415 - the same
 
     settings = load_settings()
-    await require_broker(settings.bootstrap_servers)
+    await require_access(settings, needs=reader_needs(settings))
     async with PricedReader(settings) as reader:
         location = await reader.location(asked.location_id)
         if location is None:

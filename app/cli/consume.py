@@ -9,8 +9,11 @@ from typing import Any, Final, Literal
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
-from app.cli.errors import InputError, NoBrokerError, require_broker
+from app.cli.access import require_access
+from app.cli.errors import InputError, NoBrokerError
 from app.settings import Settings
+from app.streams.rights import Need
+from app.streams.security import client_options
 
 _POLL_MS: Final = 200
 _SILENCE_MAX_S: Final = 10.0
@@ -22,9 +25,9 @@ async def _consumer(
     settings: Settings, topic: str, begin: Literal["earliest", "latest"]
 ) -> AsyncIterator[tuple[Any, list[TopicPartition]]]:
     """Connect a consumer with all partitions of a topic. Raises `NoBrokerError`, and `InputError` without a topic."""
-    await require_broker(settings.bootstrap_servers)
+    await require_access(settings, needs=[Need("Topic", topic, "Read")])
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap_servers,
+        **client_options(settings),
         isolation_level="read_committed",
         enable_auto_commit=False,
         # Not by a seek: the consumer looks up this position by itself, and whichever of the two came later would hold.

@@ -28,6 +28,7 @@ from app.local.processes import ChildProcess
 from app.local.resolve import BOOTSTRAP_VARIABLE, Broker, choose_broker
 from app.settings import Settings, load_settings, variable_of
 from app.streams.publish import Publisher
+from app.streams.security import client_options, security_options
 from app.streams.topics import create_topics, topic_names
 from app.wire.documents import document_key
 from app.wire.reference import parse_document, to_document
@@ -130,7 +131,11 @@ async def _watch(dev: Dev, broker: Broker, seconds: float | None) -> None:
     await require_broker(dev.settings.bootstrap_servers)
     created = await create_topics(dev.settings)
     dev.screen.say(f"{len(created)} topics are there")
-    async with Publisher(dev.settings.bootstrap_servers) as publisher, _outputs(dev.settings) as outputs:
+    security = security_options(dev.settings)
+    async with (
+        Publisher(dev.settings.bootstrap_servers, security=security) as publisher,
+        _outputs(dev.settings) as outputs,
+    ):
         now_us = _now_us()
         await _load_documents(dev, publisher, now_us)
         tasks = [
@@ -221,9 +226,7 @@ async def _supervise(dev: Dev, broker: Broker) -> None:
 async def _outputs(settings: Settings) -> AsyncIterator[Any]:
     """Connect a consumer that sees what is committed to the output topics from now on."""
     names = topic_names(settings)
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap_servers, isolation_level="read_committed", enable_auto_commit=False
-    )
+    consumer = AIOKafkaConsumer(**client_options(settings), isolation_level="read_committed", enable_auto_commit=False)
     await consumer.start()
     try:
         partitions = [

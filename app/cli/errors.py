@@ -9,9 +9,11 @@ import click
 EXIT_FAILED: Final = 1
 EXIT_BAD_INPUT: Final = 2
 EXIT_UNREACHABLE: Final = 3
+EXIT_REFUSED: Final = 4
 EXIT_CODES: Final = (
     "Exit codes: 0 done; 1 something failed (rows, messages that the broker refused, topics that differ); "
-    "2 wrong usage, files or settings; 3 no Kafka broker could be reached."
+    "2 wrong usage, files or settings; 3 no Kafka broker could be reached; "
+    "4 Kafka refused this client: its password or certificate, its trust in the broker, or a right that is missing."
 )
 
 _CONNECT_TIMEOUT_S: Final = 10.0
@@ -22,6 +24,12 @@ _EXIT_CODE_OF: Final = {
     "BrokerUnreachableError": EXIT_UNREACHABLE,
     "KafkaConnectionError": EXIT_UNREACHABLE,
     "BrokerError": EXIT_UNREACHABLE,
+    "AccessError": EXIT_REFUSED,
+    "TopicAuthorizationFailedError": EXIT_REFUSED,
+    "GroupAuthorizationFailedError": EXIT_REFUSED,
+    "ClusterAuthorizationFailedError": EXIT_REFUSED,
+    "TransactionalIdAuthorizationFailed": EXIT_REFUSED,
+    "SaslAuthenticationFailed": EXIT_REFUSED,
     "TopicMissingError": EXIT_BAD_INPUT,
     "TopicsError": EXIT_BAD_INPUT,
     "KafkaError": EXIT_FAILED,

@@ -8,11 +8,14 @@ from pathlib import Path
 import click
 import msgspec
 
+from app.cli.access import require_access
 from app.cli.documents import Loaded, read_documents
 from app.cli.errors import EXIT_FAILED
 from app.domain.tariffs import Tariff
 from app.settings import Settings, load_settings
 from app.streams.publish import Publisher
+from app.streams.rights import Need
+from app.streams.security import security_options
 from app.streams.topics import topic_names
 from app.wire.documents import document_key, version_key
 from app.wire.reference import ReferenceDocument, to_document
@@ -75,7 +78,9 @@ async def _send(settings: Settings, loaded: Loaded, *, keep_versions: bool) -> l
         (names.locations, loaded.locations),
     )
     failures = []
-    async with Publisher(settings.bootstrap_servers, linger_ms=settings.linger_ms) as publisher:
+    await require_access(settings, needs=[Need("Topic", topic, "Write") for topic, _ in stages])
+    security = security_options(settings)
+    async with Publisher(settings.bootstrap_servers, linger_ms=settings.linger_ms, security=security) as publisher:
         for topic, documents in stages:
             deliveries = [
                 (document, await publisher.send(topic, key_of(document).encode(), _encode(document)))

@@ -9,11 +9,14 @@ from typing import NamedTuple
 import click
 import msgspec
 
+from app.cli.access import require_access
 from app.cli.consume import read_to_end
 from app.cli.errors import EXIT_FAILED, InputError
 from app.domain.instants import InstantError, parse_instant_us
 from app.settings import Settings, load_settings
 from app.streams.publish import Publisher
+from app.streams.rights import Need
+from app.streams.security import security_options
 from app.streams.topics import topic_names
 from app.wire.rejected import RejectedRecord, decode_rejected, raw_bytes
 
@@ -188,7 +191,10 @@ async def _collect(settings: Settings, filters: Filters) -> list[Found]:
 
 async def _send(settings: Settings, target: str, found: Sequence[Found]) -> list[str]:
     """Publish raw bytes again; return a sentence for each that the broker did not take."""
-    async with Publisher(settings.bootstrap_servers, max_message_bytes=settings.max_record_bytes) as publisher:
+    await require_access(settings, needs=[Need("Topic", target, "Write")])
+    security = security_options(settings)
+    largest = settings.max_record_bytes
+    async with Publisher(settings.bootstrap_servers, max_message_bytes=largest, security=security) as publisher:
         deliveries = [(one, await publisher.send(target, one.key, raw_bytes(one.record))) for one in found]
         await publisher.flush()
     return [

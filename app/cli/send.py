@@ -14,12 +14,15 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from app.cli.access import require_access
 from app.cli.errors import EXIT_FAILED
 from app.cli.readings import STDIN, ReadingOptions, read_arriving, read_rows, reading_options
 from app.cli.signals import run
 from app.importers.rows import MESSAGE_MAX_BYTES, FileError, Message, Row, group
 from app.settings import Settings, load_settings
 from app.streams.publish import Publisher
+from app.streams.rights import Need
+from app.streams.security import security_options
 from app.streams.topics import topic_names
 
 _ROWS_PER_MESSAGE: Final = 100
@@ -143,11 +146,13 @@ async def _arriving(grouped: Callable[[list[Row]], Iterator[Row | Message]]) -> 
 async def _send_all(settings: Settings, sources: list[tuple[Path, Items]], tally: Tally) -> None:
     """Send the files, one after the other."""
     topic = topic_names(settings).records
+    await require_access(settings, needs=[Need("Topic", topic, "Write")])
     publisher = Publisher(
         settings.bootstrap_servers,
         linger_ms=settings.linger_ms,
         max_batch_bytes=min(settings.producer_max_batch_bytes, settings.max_record_bytes),
         max_message_bytes=settings.max_record_bytes,
+        security=security_options(settings),
     )
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     console = Console(stderr=True)

@@ -4,7 +4,8 @@ import asyncio
 
 import click
 
-from app.cli.errors import EXIT_FAILED, require_broker
+from app.cli.access import require_access
+from app.cli.errors import EXIT_FAILED
 from app.settings import Settings, load_settings
 from app.streams.topics import TopicInfo, TopicResult, create_topics, list_topics
 
@@ -60,10 +61,10 @@ def list_command() -> None:
 
 
 async def _create(settings: Settings) -> list[TopicResult]:
-    await require_broker(settings.bootstrap_servers)
+    await require_access(settings)
     return await create_topics(settings)
 
 
 async def _list(settings: Settings) -> list[TopicInfo]:
-    await require_broker(settings.bootstrap_servers)
+    await require_access(settings)
     return await list_topics(settings)

@@ -6,7 +6,6 @@ import sys
 import click
 import msgspec
 
-from app.cli.errors import require_broker
 from app.settings import Settings, describe, load_settings
 
 
@@ -48,9 +47,11 @@ def worker_command(check: bool) -> None:  # noqa: FBT001 - click passes it by na
 
 async def _require_surroundings(settings: Settings) -> None:
     """Check the broker and the topics, so that what is missing is one line and not a worker that waits for it."""
-    from app.streams.topics import require_topics  # noqa: PLC0415 - brings aiokafka
+    from app.cli.access import require_access  # noqa: PLC0415 - brings aiokafka
+    from app.streams.rights import worker_needs  # noqa: PLC0415 - the same
+    from app.streams.topics import require_topics  # noqa: PLC0415 - the same
 
-    await require_broker(settings.bootstrap_servers)
+    await require_access(settings, needs=worker_needs(settings))
     await require_topics(settings)
 
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
@@ -36,7 +36,7 @@ class LocalBroker:
     with the thread that started it (Linux) or is ended by the next start on its folder.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options by name, most with a default
         self,
         data_dir: Path,
         *,
@@ -46,10 +46,13 @@ class LocalBroker:
         extra_properties: Mapping[str, str] | None = None,
         preferred_port: int | None = None,
         environ: Mapping[str, str] | None = None,
+        format_options: Sequence[str] = (),
+        cluster_id: str | None = None,
     ) -> None:
         """Prepare a broker; nothing starts yet. ``jars`` is the folder with Kafka's jars.
 
         ``extra_properties`` win over our own. ``preferred_port`` is taken for the first start if it is free.
+        ``format_options`` go to the tool that formats the storage. ``cluster_id`` is given to brokers of one cluster.
         """
         self.data_dir: Final = data_dir.resolve()
         self.log_path: Final = log_path or self.data_dir / "broker.log"
@@ -58,6 +61,8 @@ class LocalBroker:
         self._extra_properties: Final = dict(extra_properties or {})
         self._preferred_port: Final = preferred_port
         self._environ: Final = dict(os.environ if environ is None else environ)
+        self._given_cluster_id: Final = cluster_id
+        self._format_options: Final = tuple(format_options)
         self._ports: tuple[int, int] | None = None
         self._child: ChildProcess | None = None
         self._lock: IO[str] | None = None
@@ -192,8 +197,14 @@ class LocalBroker:
         formatted = self.data_dir / "formatted"
         if formatted.exists():
             return
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        options = ["format", "--ignore-formatted", f"--cluster-id={cluster_id}", f"--config={properties}"]
+        cluster_id = self._given_cluster_id or new_cluster_id()
+        options = [
+            "format",
+            "--ignore-formatted",
+            f"--cluster-id={cluster_id}",
+            f"--config={properties}",
+            *self._format_options,
+        ]
         done = subprocess.run(
             [*self._java_command(), "kafka.tools.StorageTool", *options],
             stdin=subprocess.DEVNULL,
@@ -237,6 +248,11 @@ class LocalBroker:
         """Read the id that the storage was formatted with."""
         text = (self.data_dir / "log" / "meta.properties").read_text(encoding="utf-8")
         return next(line.removeprefix("cluster.id=") for line in text.splitlines() if line.startswith("cluster.id="))
+
+
+def new_cluster_id() -> str:
+    """Return an id that no other cluster has."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
 def _reason_in(log: str) -> str:

@@ -14,6 +14,8 @@ from app.streams.faults import StoreError
 from app.streams.faust_tables import ShardTable
 from app.streams.recovery import ShardTableManager
 from app.streams.reference import ReferenceReader
+from app.streams.rights import check_access, worker_needs
+from app.streams.security import security_options, tls_context, uses_sasl, uses_tls
 from app.streams.shard import ShardParts
 from app.streams.shards import Shards, exit_for_store
 from app.streams.store import lock_data_dir
@@ -54,6 +56,7 @@ class MeterApp(faust.App):
     async def on_first_start(self) -> None:
         """Read the reference documents whole before anything is fetched."""
         await super().on_first_start()
+        await check_access(self.settings, worker_needs(self.settings))
         await require_topics(self.settings)
         await self.reference.start()
 
@@ -73,6 +76,7 @@ def build_app(settings: StreamConfig, parts: ShardParts) -> MeterApp:
         broker_session_timeout=settings.session_timeout_ms / 1000,
         broker_heartbeat_interval=settings.heartbeat_interval_ms / 1000,
         broker_request_timeout=40.0,
+        broker_credentials=_credentials(settings),
         datadir=str(settings.data_dir),
         Topic=ChunkTopic,
         Table=ShardTable,
@@ -97,6 +101,19 @@ def build_app(settings: StreamConfig, parts: ShardParts) -> MeterApp:
     app.shards.reference = app.reference
     _declare(app)
     return app
+
+
+def _credentials(settings: StreamConfig) -> Any:
+    """Return what Faust's own clients have to show; the consumer of chunks is made by ourselves."""
+    if uses_sasl(settings):
+        options = security_options(settings)
+        return faust.SASLCredentials(
+            username=options["sasl_plain_username"],
+            password=options["sasl_plain_password"],
+            mechanism=options["sasl_mechanism"],
+            ssl_context=options.get("ssl_context"),
+        )
+    return faust.SSLCredentials(tls_context(settings)) if uses_tls(settings) else None
 
 
 def _declare(app: MeterApp) -> None:

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from app.streams.config import StreamConfig
+from app.streams.security import client_options
 from app.streams.store import PartitionStore
 from app.streams.tables import META_KEY, Entry, decode_meta, interval_entries, priced_entry
 from app.streams.topics import TopicNames
@@ -49,7 +50,7 @@ async def catch_up(
     offsets: a store is complete when the position has reached the end, not when the last record was seen.
     """
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap_servers,
+        **client_options(settings),
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="earliest",

@@ -21,6 +21,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from app.streams.config import StreamConfig
+from app.streams.security import security_options
 
 FETCH_TIMEOUT_S: Final = 0.1
 """How long a fetch waits for records. Short, because partitions may become fetchable again meanwhile."""
@@ -172,6 +173,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
             request_timeout_ms=40_000,
             retry_backoff_ms=100,
             metadata_max_age_ms=60_000,
+            **security_options(settings),
         )
 
     async def _fetch_records(

@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Protocol
 
+from app.streams.security import SecurityConfig
 
-class StreamConfig(Protocol):
+
+class StreamConfig(SecurityConfig, Protocol):
     """The part of the settings that streams read; see `app.settings.Settings` for what each means."""
 
     @property
-    def bootstrap_servers(self) -> str: ...  # noqa: D102 - documented at the setting
-    @property
-    def app_id(self) -> str: ...  # noqa: D102
+    def app_id(self) -> str: ...  # noqa: D102 - documented at the setting
     @property
     def topic_prefix(self) -> str: ...  # noqa: D102
     @property

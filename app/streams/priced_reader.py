@@ -20,6 +20,7 @@ from app.domain.sessions import SessionPart
 from app.domain.tariffs import Tariff
 from app.streams.config import StreamConfig
 from app.streams.publish import BrokerUnreachableError, TopicMissingError
+from app.streams.security import client_options
 from app.streams.topics import topic_names
 from app.wire.bill import NewestPriced, PricedRecordError
 from app.wire.documents import DocumentError, version_key
@@ -52,7 +53,7 @@ class PricedReader:
 
         """
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.bootstrap_servers,
+            **client_options(self._settings),
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="earliest",

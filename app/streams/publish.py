@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, Final, Self
@@ -74,8 +74,12 @@ class Publisher:
         max_message_bytes: int = 1_048_576,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         stall_timeout_s: float = STALL_TIMEOUT_S,
+        security: Mapping[str, Any] | None = None,
     ) -> None:
-        """Connect to nothing yet; ``stall_timeout_s`` bounds how long messages may wait while none is acknowledged."""
+        """Connect to nothing yet; ``stall_timeout_s`` bounds how long messages may wait while none is acknowledged.
+
+        ``security`` is what `app.streams.security.security_options` makes of the settings.
+        """
         self._servers = bootstrap_servers
         self._options = {
             "bootstrap_servers": bootstrap_servers,
@@ -83,6 +87,7 @@ class Publisher:
             "enable_idempotence": True,
             "max_batch_size": max_batch_bytes,
             "request_timeout_ms": int(stall_timeout_s * 1000),
+            **(security or {}),
         }
         self._linger_s = linger_ms / 1000
         self._max_message_bytes = max_message_bytes

@@ -15,6 +15,7 @@ from aiokafka.structs import TopicPartition
 
 from app.domain.reference import NOTHING, Affected, ReferenceBook
 from app.streams.config import StreamConfig
+from app.streams.security import client_options
 from app.streams.topics import TopicNames
 from app.wire.documents import DocumentError, version_key
 from app.wire.location import parse_location
@@ -77,7 +78,7 @@ class ReferenceReader:
     async def start(self) -> None:
         """Read everything that is there, then go on reading in the background."""
         consumer = self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.bootstrap_servers,
+            **client_options(self._settings),
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="earliest",

@@ -25,6 +25,8 @@ from app.streams.chunks import Gate
 from app.streams.config import StreamConfig
 from app.streams.outbox import Outbox
 from app.streams.pipeline import Context, Pipeline, Stage
+from app.streams.rights import transactional_id
+from app.streams.security import client_options
 from app.streams.sources import Log
 from app.streams.store import PartitionStore, StoreCache
 from app.streams.tables import (
@@ -91,8 +93,8 @@ class Shard:
         settings, names = parts.settings, parts.names
         self.tps: Final = tuple(TP(t, partition) for t in (names.records, names.records_by_location, names.intervals))
         self._producer = AIOKafkaProducer(
-            bootstrap_servers=settings.bootstrap_servers,
-            transactional_id=f"{settings.app_id}-{names.records}-{partition}",
+            **client_options(settings),
+            transactional_id=transactional_id(settings, partition),
             transaction_timeout_ms=max(TRANSACTION_TIMEOUT_MS, 5 * settings.transaction_max_ms),
             max_batch_size=settings.producer_max_batch_bytes,
             # Largest message that may go out: a refused one travels on in base64 inside JSON.

@@ -8,6 +8,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from app.streams.config import StreamConfig
+from app.streams.security import client_options
 
 _HOUR_MS: Final = 3_600_000
 _REJECTED_GROWTH: Final = 2
@@ -98,7 +99,7 @@ def topic_configs(settings: StreamConfig) -> dict[str, dict[str, str]]:
 async def create_topics(settings: StreamConfig) -> list[TopicResult]:
     """Create the topics that do not exist; those that do are compared, never changed."""
     configs = topic_configs(settings)
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+    admin = AIOKafkaAdminClient(**client_options(settings))
     await admin.start()
     try:
         existing = set(await admin.list_topics())
@@ -175,7 +176,7 @@ async def require_topics(settings: StreamConfig) -> None:
 
 async def list_topics(settings: StreamConfig) -> list[TopicInfo]:
     """Return those of the topics that exist, as they are on the broker."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+    admin = AIOKafkaAdminClient(**client_options(settings))
     await admin.start()
     try:
         existing = set(await admin.list_topics())
