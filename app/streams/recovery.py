@@ -13,6 +13,8 @@ from faust.tables.manager import TableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from mode import Service
 
+from app.streams.membership import guard_instance
+
 log = structlog.get_logger(__name__)
 
 
@@ -40,6 +42,7 @@ class ShardRecovery(Recovery):
     async def _open_shards(self) -> None:
         app: Any = self.app
         consumer = app.consumer
+        guard_instance(consumer.thread._consumer._coordinator, app.settings.instance_id)  # noqa: SLF001 - no public way
         assigned = consumer.assignment()
         changelogs = [tp for tp in assigned if self._is_changelog_tp(tp)]
         if changelogs:
