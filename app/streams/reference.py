@@ -29,6 +29,14 @@ Positions = dict[str, dict[str, int]]
 """Topic -> partition (as text, for JSON) -> offset of the first document that is not in the book."""
 
 
+def earlier(one: Positions, other: Positions) -> Positions:
+    """Return the positions up to which both have read."""
+    return {
+        topic: {partition: min(offset, other.get(topic, {}).get(partition, 0)) for partition, offset in offsets.items()}
+        for topic, offsets in one.items()
+    }
+
+
 class Known(NamedTuple):
     """Where the newest version of a document stood."""
 

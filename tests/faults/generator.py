@@ -197,7 +197,7 @@ class _Maker:
             "end_time": self._at(start + length),
             "record_reference_id": choose.choice([None, f"MET{number}"]),
         }
-        if choose.random() < 0.03:
+        if choose.random() < 0.006:
             record |= {"start_time": self.month[0], "end_time": self.month[1]}
         if record["start_time"] == record["end_time"]:
             record |= {"units": "W"}
@@ -208,7 +208,7 @@ class _Maker:
 
     def _alone(self, number: int) -> Json:
         """Return a period in which there is nothing else."""
-        start = 7 * 24 * 60 + 120 * number
+        start = 45 * 24 * 60 + 120 * number
         return {"start_time": self._at(start), "end_time": self._at(start + 30)}
 
     def _other(self, record: Json) -> Json:

@@ -312,11 +312,16 @@ def _read(record: Any) -> Document | str:
     return record
 
 
+def has_bad_ids(record: Document) -> bool:
+    """Tell whether it cannot be said which meter a record is about: then it is refused wherever it stands."""
+    ids = [record["location_id"], record.get("device_id") or None]
+    return record["location_id"] == "" or any(_is_bad(one) or "|" in one for one in ids if one is not None)
+
+
 def broken_rule(record: Document, location: Document | None) -> str | None:  # noqa: C901, PLR0911 - a case each
     """Return the code of the first rule that a record breaks."""
     names = [record.get(name) for name in ("record_reference_id", "session_reference_id")]
-    ids = [record["location_id"], record.get("device_id") or None]
-    if record["location_id"] == "" or any(_is_bad(one) or "|" in one for one in ids if one is not None):
+    if has_bad_ids(record):
         return "invalid_value"
     if location is None:
         return "unknown_location"
