@@ -13,6 +13,7 @@ from app.streams.config import StreamConfig
 from app.streams.security import client_options
 from app.streams.store import PartitionStore
 from app.streams.tables import META_KEY, Entry, decode_meta, interval_entries, priced_entry
+from app.streams.timeouts import REQUEST_TIMEOUT_MS
 from app.streams.topics import TopicNames
 
 log = structlog.get_logger(__name__)
@@ -56,6 +57,7 @@ async def catch_up(
         auto_offset_reset="earliest",
         max_partition_fetch_bytes=_FETCH_BYTES,
         fetch_max_wait_ms=_POLL_MS,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
     )
     await consumer.start()
     try:

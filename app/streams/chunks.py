@@ -21,6 +21,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from app.streams.config import StreamConfig
+from app.streams.timeouts import REQUEST_TIMEOUT_MS
 from app.streams.security import security_options
 
 FETCH_TIMEOUT_S: Final = 0.1
@@ -170,7 +171,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
             rebalance_timeout_ms=max(settings.session_timeout_ms, 10_000),
             # Work is polled by another thread, and a stuck one ends the process: no second watchdog.
             max_poll_interval_ms=86_400_000,
-            request_timeout_ms=40_000,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
             retry_backoff_ms=100,
             metadata_max_age_ms=60_000,
             **security_options(settings),

@@ -16,6 +16,7 @@ from aiokafka.structs import TopicPartition
 from app.domain.reference import NOTHING, Affected, ReferenceBook
 from app.streams.config import StreamConfig
 from app.streams.security import client_options
+from app.streams.timeouts import REQUEST_TIMEOUT_MS
 from app.streams.topics import TopicNames
 from app.wire.documents import DocumentError, version_key
 from app.wire.location import parse_location
@@ -92,6 +93,7 @@ class ReferenceReader:
             auto_offset_reset="earliest",
             fetch_max_wait_ms=self._settings.reference_poll_ms,
             metadata_max_age_ms=60_000,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
         await consumer.start()
         tps = [TopicPartition(topic, p) for topic in self._kinds for p in await self._partitions(consumer, topic)]

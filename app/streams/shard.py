@@ -40,6 +40,7 @@ from app.streams.tables import (
     interval_entries,
     priced_entry,
 )
+from app.streams.timeouts import REQUEST_TIMEOUT_MS
 from app.streams.topics import STATE_BYTES, TopicNames
 from app.streams.validate import reading_of
 from app.streams.walks import Walk
@@ -100,7 +101,7 @@ class Shard:
             # Largest message that may go out: a refused one travels on in base64 inside JSON.
             max_request_size=max(4 * settings.max_record_bytes, STATE_BYTES) + settings.producer_max_batch_bytes,
             linger_ms=0,
-            request_timeout_ms=10_000,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
             retry_backoff_ms=50,
         )
         self.store: PartitionStore

@@ -20,7 +20,8 @@ from app.streams.shard import Shard, ShardParts, Work
 log = structlog.get_logger(__name__)
 
 RETRY_FIRST_S: Final = 0.2
-RETRY_MOST_S: Final = 5.0
+RETRY_MOST_S: Final = 2.0
+"""Longest pause between two attempts: a broker that is back is used a few seconds later, however long it was away."""
 EXIT_STORE: Final = 74
 """Exit status when the disk cannot be written: EX_IOERR of sysexits.h."""
 

@@ -1,0 +1,12 @@
+"""How long the worker's clients wait for a broker: the worker is back within ten seconds of it, whatever it was away for."""
+
+from typing import Final
+
+REQUEST_TIMEOUT_MS: Final = 3_000
+"""After so long without an answer a connection is given up, and the request is sent again over a new one.
+
+This is how a half-open connection is noticed: nobody closes it, and nothing that is sent over it ever arrives. Two such
+waits may follow each other, one for the metadata and one for the coordinator. A join of the group that has to wait longer for
+other workers is sent again under the same member id, which the broker takes for the same join; a batch that is sent
+again has the same sequence number, which the broker knows.
+"""
