@@ -76,7 +76,7 @@ def topic_configs(settings: StreamConfig) -> dict[str, dict[str, str]]:
         "retention.ms": str(settings.records_retention_hours * _HOUR_MS),
         "max.message.bytes": str(record_bytes),
     }
-    return {
+    configs = {
         # The time of arrival, so that a backfill of last year's readings is not deleted by time-based retention.
         names.records: records | {"message.timestamp.type": "LogAppendTime"},
         # The time of the first publication is carried over: it orders a forwarded record among the others.
@@ -94,6 +94,9 @@ def topic_configs(settings: StreamConfig) -> dict[str, dict[str, str]]:
         names.series: compacted,
         names.locations: compacted,
     }
+    # All copies but one have to have a message before it counts: one broker may be lost, and what was acknowledged is not.
+    in_step = {"min.insync.replicas": str(max(1, settings.replication_factor - 1))}
+    return {name: config | in_step for name, config in configs.items()}
 
 
 async def create_topics(settings: StreamConfig) -> list[TopicResult]:
