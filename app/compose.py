@@ -63,13 +63,14 @@ class _OfflineSink:
         self,
         output: Output,
         key: bytes | None,
-        value: bytes,
+        value: bytes | None,
         *,
         partition: int | None = None,  # noqa: ARG002 - there is one partition
         timestamp_ms: int | None = None,  # noqa: ARG002 - nothing is timed
         headers: Sequence[tuple[str, bytes]] = (),  # noqa: ARG002 - nothing is forwarded
     ) -> None:
         """Keep an output."""
+        assert value is not None  # noqa: S101 - nothing is too old, and nothing deleted
         self.outputs.setdefault(output, []).append((key, value))
 
 

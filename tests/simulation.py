@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from app.domain.intervals import Interval
 from app.domain.reference import ReferenceBook
 from app.streams.pipeline import Context, Output, Pipeline
+from app.streams.retention import NO_LIMITS, AgeLimits
 from app.streams.sources import Log, OfflineMessage
 from app.streams.tables import MemoryStore, Tables, changelog_entries, interval_entries, priced_entry
 from app.streams.walks import Walk
@@ -40,7 +41,7 @@ class Sent(NamedTuple):
 
     output: Output
     key: bytes | None
-    value: bytes
+    value: bytes | None
     partition: int | None
     timestamp_ms: int | None
     headers: Sequence[tuple[str, bytes]]
@@ -56,7 +57,7 @@ class ListSink:
         self,
         output: Output,
         key: bytes | None,
-        value: bytes,
+        value: bytes | None,
         *,
         partition: int | None = None,
         timestamp_ms: int | None = None,
@@ -65,7 +66,8 @@ class ListSink:
         self.sent.append(Sent(output, key, value, partition, timestamp_ms, headers))
 
     def values(self, output: Output) -> list[bytes]:
-        return [sent.value for sent in self.sent if sent.output == output]
+        """Return the values that were put out; what deletes has none."""
+        return [sent.value for sent in self.sent if sent.output == output and sent.value is not None]
 
 
 def flat_tariff(tariff_id: str = "flat", rate: str = "0.20", direction: str = "IMPORT", **more: Any) -> dict[str, Any]:
@@ -94,14 +96,23 @@ def book_of(*locations: dict[str, Any], tariffs: Iterable[dict[str, Any]] = ()) 
 class SimulatedPartition:
     """A pipeline over a log, with everything that a transaction commits. Time is the number of the transaction."""
 
-    def __init__(self, log: Sequence[OfflineMessage], book: ReferenceBook, *, emit_every_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        log: Sequence[OfflineMessage],
+        book: ReferenceBook,
+        *,
+        emit_every_s: float = 0.0,
+        limits: AgeLimits = NO_LIMITS,
+    ) -> None:
         self.log = log
         self.book = book
         self.emit_every_s = emit_every_s
+        self.limits = limits
+        self.closed = (0, 0)
         self.records_to = 0
         self.intervals_to = 0
-        self.intervals: list[tuple[bytes, bytes]] = []
-        self.priced: list[tuple[bytes, bytes]] = []
+        self.intervals: list[tuple[bytes, bytes | None]] = []
+        self.priced: list[tuple[bytes, bytes | None]] = []
         self.rejected: list[bytes] = []
         self.changelog: list[tuple[bytes, bytes | None]] = []
         self.counts: Counter[str] = Counter()
@@ -114,11 +125,18 @@ class SimulatedPartition:
         self.sink = ListSink()
         self.tables = Tables(self.store, live_limit=4)
         self.pipeline = Pipeline(
-            Context(0, 1, RECORDS.topic), self.tables, self.book, self.sink, emit_every_s=self.emit_every_s
+            Context(0, 1, RECORDS.topic),
+            self.tables,
+            self.book,
+            self.sink,
+            emit_every_s=self.emit_every_s,
+            limits=self.limits,
         )
+        self.pipeline.restore(*self.closed)
         self.pipeline.wait_for(self.tables.held_ids(), self.now_s - self.emit_every_s)
         self.pipeline.walks.restore(self.tables.walks())
-        self.pipeline.expect(key.decode() for key, _ in self.intervals[self.intervals_to :])
+        waiting = self.intervals[self.intervals_to :]
+        self.pipeline.expect(key.decode() for key, value in waiting if value is not None)
         self._ahead = (self.records_to, self.intervals_to)
 
     def lose_the_store(self) -> None:
@@ -144,7 +162,7 @@ class SimulatedPartition:
         self.pipeline.settle(self.now_s)
         for output, key, value, *_ in self.sink.sent:
             if output == "rejected":
-                self.rejected.append(value)
+                self.rejected.append(value or b"")
             else:
                 {"intervals": self.intervals, "priced": self.priced}[output].append((key or b"", value))
         changes = self.tables.changes
@@ -152,6 +170,7 @@ class SimulatedPartition:
             self.changelog.append((key, value))
             self.store.write(interval_entries(key, value))
         self.store.write(priced_entry(interval_id.encode(), value) for interval_id, value in changes.priced.items())
+        self.closed = (self.pipeline.retention.closed_us, self.pipeline.retention.swept_us)
         self.records_to, self.intervals_to = self._ahead
         self.counts.update(self.pipeline.metrics)
         self.pipeline.metrics.clear()
@@ -168,6 +187,9 @@ class SimulatedPartition:
         self.commit()
         while self.pipeline.walks:
             self.pipeline.walk(2)
+            self.commit()
+        while self.pipeline.retention.is_sweeping:
+            self.pipeline.sweep(2)
             self.commit()
 
     def reprice(
@@ -198,12 +220,14 @@ class SimulatedPartition:
         }
 
     def final_bodies(self) -> dict[bytes, bytes]:
-        """Return the last published price of each interval, without its sequence."""
-        return {key: body_of(value) for key, value in self.priced}
+        """Return the last published price of each interval that was not deleted, without its sequence."""
+        newest = dict(self.priced)
+        return {key: body_of(value) for key, value in newest.items() if value is not None}
 
     def published_bodies(self) -> dict[bytes, list[tuple[int, bytes]]]:
         """Return (sequence, body) of everything that was published for each interval, in order."""
         found: dict[bytes, list[tuple[int, bytes]]] = defaultdict(list)
         for key, value in self.priced:
-            found[key].append((sequence_of(value), body_of(value)))
+            if value is not None:
+                found[key].append((sequence_of(value), body_of(value)))
         return found

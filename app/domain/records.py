@@ -28,6 +28,7 @@ ErrorCode = Literal[
     "period_too_long",
     "overlaps_existing_period",
     "too_old",
+    "in_the_future",
     "batch_too_large",
     "internal_error",
 ]

@@ -103,6 +103,11 @@ class ReferenceBook:
         """Return what counts towards the tiers of a tariff; none where nothing is graduated."""
         return self._counters.get(tariff_id, _NO_COUNTERS)
 
+    def longest_tier_days(self) -> int:
+        """Return how many days the longest tier period of all graduated tariffs has at most; 0 where none is graduated."""
+        tariffs = (pricer.tariff for pricer in self._pricers.values())
+        return max((_tier_days(tariff) for tariff in tariffs if self.counters(tariff.tariff_id)), default=0)
+
     def tier_periods(self, tariff_id: str, at_us: int) -> set[TierPeriod]:
         """Return the tier periods around an instant: one, unless versions of a tariff have different ones."""
         return {pricer.periods.around(at_us) for pricer in self._versions.get(tariff_id, ())}
@@ -405,3 +410,13 @@ def _bounded(start_us: int | None, end_us: int | None) -> _Stretch:
 def _overlap(one: _Stretch, other: _Stretch) -> _Stretch | None:
     start, end = max(one[0], other[0]), min(one[1], other[1])
     return (start, end) if start < end else None
+
+
+def _tier_days(tariff: Tariff) -> int:
+    """Return the most days of a tariff's tier period."""
+    if tariff.tier_period == "BILLING":
+        return _MONTH_DAYS * (1 if tariff.billing_period is None else tariff.billing_period.months)
+    return {"P1D": 1, "P1M": _MONTH_DAYS, "P1Y": 366}[tariff.tier_period]
+
+
+_MONTH_DAYS: Final = 31

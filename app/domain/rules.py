@@ -18,11 +18,19 @@ LATEST_US: Final = 7_258_118_400 * 1_000_000
 ID_LIMIT: Final = 200
 
 
+class Window(NamedTuple):
+    """Which periods are taken: none that begins before `oldest_us`, or ends later than `ahead_us` after its submission."""
+
+    oldest_us: int
+    ahead_us: int
+
+
 class Claim(NamedTuple):
     """A record whose types are right and whose location is known: what the rules look at.
 
     `power_limit_w` is the location's plausible power, or None; `is_month` tells whether the period is exactly one local
-    calendar month; `oldest_us` is the start of what is still kept, or None.
+    calendar month; `oldest_us` is the start of what is still kept, or None; `newest_us` is the latest end that is taken, or
+    None.
     """
 
     record: MeterRecord
@@ -31,6 +39,7 @@ class Claim(NamedTuple):
     power_limit_w: float | None
     is_month: bool
     oldest_us: int | None
+    newest_us: int | None = None
 
 
 def end_before_start(claim: Claim) -> str | None:
@@ -111,11 +120,21 @@ def implausible_power(claim: Claim) -> str | None:
 
 
 def too_old(claim: Claim) -> str | None:
-    """What is older than the retention of intervals can no longer be compared with what was there."""
-    if claim.oldest_us is not None and claim.end_us <= claim.oldest_us:
-        return (
-            f"end_time: {claim.record.end_time} is before {format_instant(claim.oldest_us)}, the oldest interval kept"
-        )
+    """What is older than the retention of intervals can no longer be compared with what was there.
+
+    A period that begins before the cutoff would reach into intervals that are closed.
+    """
+    if claim.oldest_us is not None and claim.start_us < claim.oldest_us:
+        oldest = format_instant(claim.oldest_us)
+        return f"start_time: {claim.record.start_time} is too old (expected {oldest} or later, from when intervals are kept)"
+    return None
+
+
+def in_the_future(claim: Claim) -> str | None:
+    """Where forecasts are not expected, a period that ends after its submission comes from a wrong clock."""
+    if claim.newest_us is not None and claim.end_us > claim.newest_us:
+        newest = format_instant(claim.newest_us)
+        return f"end_time: {claim.record.end_time} is in the future (expected {newest} or earlier, by the record's submission)"
     return None
 
 
@@ -128,6 +147,7 @@ RULES: Final[tuple[Rule, ...]] = (
     period_too_long,
     implausible_power,
     too_old,
+    in_the_future,
 )
 
 

@@ -44,6 +44,8 @@ class Bucketer:
         """Work on a table, with the locations that are known."""
         self._table = table
         self._find_location = find_location
+        self.closed_us = 0
+        """Intervals that end by then are closed: they stay as they are until they are deleted."""
         self._meters: dict[MeterId, Meter] = {}
         self._meters_of: dict[str, list[MeterId]] = {}
 
@@ -143,7 +145,7 @@ class Bucketer:
             meter.has_months = True
             known = known.removesuffix(_MONTHS)
         if known is not None and known != grid:
-            states = list(table.scan(text.prefix, *_ALWAYS_US))
+            states = [state for state in table.scan(text.prefix, *_ALWAYS_US) if state.end_us > self.closed_us]
             for changed in recut(states, lambda start_us, end_us: self._bounds_of(meter, start_us, end_us)):
                 table.put(text.interval_id(changed.start_us), changed, meter)
         if known != grid:

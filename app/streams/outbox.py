@@ -34,13 +34,13 @@ class Outbox:
         self,
         output: Output,
         key: bytes | None,
-        value: bytes,
+        value: bytes | None,
         *,
         partition: int | None = None,
         timestamp_ms: int | None = None,
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
-        """Add an output."""
+        """Add an output; None deletes."""
         target = (self._topic_of[output], self._partition if partition is None else partition)
         self.append(target, key, value, timestamp_ms, headers)
 

@@ -16,10 +16,12 @@ from app.domain.intervals import Interval, Verdict
 from app.domain.partitioning import partition_for
 from app.domain.records import BATCH_LIMIT, MeterId, MeterRecord, Reading, Rejected
 from app.domain.reference import ReferenceBook
+from app.domain.rules import Window
 from app.domain.timeline import BEGINNING_US, END_US
 from app.streams.bucket import Bucketer
 from app.streams.cost import Outcome, Pricer
 from app.streams.faults import StoreError
+from app.streams.retention import NO_LIMITS, AgeLimits, Retention
 from app.streams.sources import Log, Origin, SourceMessage, origin_of, submitted_ms
 from app.streams.tables import Tables
 from app.streams.validate import Meter, Place, instants, meter_id_of, reading_of
@@ -41,6 +43,7 @@ Metric = Literal[
     "intervals",  # published on meter.intervals
     "priced",  # published on meter.priced with a price
     "pending",  # published on meter.priced while a tariff or a price is missing
+    "deleted",  # intervals that were older than what is kept
 ]
 
 
@@ -51,13 +54,13 @@ class Sink(Protocol):
         self,
         output: Output,
         key: bytes | None,
-        value: bytes,
+        value: bytes | None,
         *,
         partition: int | None = None,
         timestamp_ms: int | None = None,
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
-        """Add a message to the outputs; without a partition it goes to the pipeline's own."""
+        """Add a message to the outputs, None to delete; without a partition it goes to the pipeline's own."""
 
 
 class Context(NamedTuple):
@@ -77,7 +80,7 @@ _LONGEST_ON_GRID_US: Final = US_PER_HOUR
 _HOMELESS_S: Final = 1.0
 """How often an interval whose location is unknown is looked at again, at most."""
 
-Stage = Callable[[MeterRecord, Meter, Place, int | None], Reading | Rejected]
+Stage = Callable[[MeterRecord, Meter, Place, Window | None], Reading | Rejected]
 
 
 class Pipeline:
@@ -92,12 +95,14 @@ class Pipeline:
         *,
         emit_every_s: float = 0.0,
         validate: Stage = reading_of,
+        limits: AgeLimits = NO_LIMITS,
     ) -> None:
         """Put the stages together; `validate` can be another function in tests that force a fault."""
         self.context: Final = context
         self.tables: Final = tables
         self.metrics: Final[Counter[Metric]] = Counter()
         self.bucketer: Final = Bucketer(tables.intervals, book.location)
+        self.retention: Final = Retention(limits, book.longest_tier_days)
         self._book = book
         self._sink = sink
         self._emit_every_s = emit_every_s
@@ -193,16 +198,18 @@ class Pipeline:
             sentence = f"location_id: {record.location_id!r} is not known (expected a location in meter.locations)"
             self._reject(Rejected("unknown_location", sentence), raw, record_num, message, origin)
             return
-        if origin is None:
-            place = (submitted_ms(message.timestamp), self._source, message.offset, record_num)
-        else:
-            at = origin.position
-            source = 2 * at.partition + (at.topic != self.context.records_topic)
-            place = (at.timestamp_ms, source, at.offset, origin.record_num)
-        reading = self._validate(record, meter, place, None)
+        place = (
+            (submitted_ms(message.timestamp), self._source, message.offset, record_num)
+            if origin is None
+            else self._place_of(origin)
+        )
+        retention = self.retention
+        reading = self._validate(record, meter, place, retention.window)
         if not isinstance(reading, Reading):
             self._reject(reading, raw, record_num, message, origin)
             return
+        if reading.end_us >= retention.next_us and retention.note(place[0], reading.end_us):
+            self.bucketer.closed_us = retention.closed_us
         verdict = self.bucketer.place(reading, meter)
         if verdict is Verdict.ACCEPTED:
             self._accepted += 1
@@ -211,6 +218,12 @@ class Pipeline:
             self.metrics[verdict.value] += 1
         else:
             self._reject(verdict, raw, record_num, message, origin)
+
+    def _place_of(self, origin: Origin) -> Place:
+        """Return the place of a record that was forwarded: where it was first published."""
+        at = origin.position
+        source = 2 * at.partition + (at.topic != self.context.records_topic)
+        return (at.timestamp_ms, source, at.offset, origin.record_num)
 
     def _first_published(self, message: SourceMessage, record_num: int, origin: Origin | None) -> Origin:
         """Return where a record was first published: where it was forwarded from, or where it stands."""
@@ -301,14 +314,14 @@ class Pipeline:
         """Price at most `limit` intervals of a walk again, with the documents in force now.
 
         Return how many there were, and what is left of the walk. An interval whose last change is not published yet, or is
-        still on its way to pricing, is left: it will be priced then.
+        still on its way to pricing, is left: it will be priced then. One that is closed keeps its price.
         """
         meter = self.bucketer.meter(_meter_of(walk.prefix))
         passing = self.tables.passing(*walk, limit)
         if meter is not None:
-            in_flight = self._in_flight
+            in_flight, closed_us = self._in_flight, self.retention.closed_us
             for interval_id, interval, before in passing:
-                if not interval.held and interval_id not in in_flight:
+                if not interval.held and interval_id not in in_flight and interval.end_us > closed_us:
                     self._reprice(interval_id, interval, before, meter)
         count = len(passing)
         return count, walk._replace(start_us=passing[-1][1].start_us + 1) if count == limit else None
@@ -337,6 +350,30 @@ class Pipeline:
             if rest is not None:
                 walks.add(*rest)
             limit -= count + 1
+
+    # Retention
+
+    def restore(self, closed_us: int, swept_us: int) -> None:
+        """Take up which intervals were closed, and which deleted, when the last transaction was committed."""
+        self.retention.restore(closed_us, swept_us)
+        self.bucketer.closed_us = closed_us
+
+    def sweep(self, limit: int) -> None:
+        """Delete what is older than what is kept, about `limit` meters and intervals of it.
+
+        What is still at work, or on its way to pricing, is left for the next sweep.
+        """
+        for interval_id, interval, before in self.retention.sweep(self.tables, limit):
+            waits = interval.held and self.bucketer.meter(_meter_of(interval_id)) is not None
+            if waits or interval_id in self._in_flight or self.tables.is_changed(interval_id):
+                continue
+            key = interval_id.encode()
+            self._sink.emit("intervals", key, None)
+            if before is not None:
+                self._sink.emit("priced", key, None)
+            self.tables.delete(interval_id)
+            self._held_since_s.pop(interval_id, None)
+            self.metrics["deleted"] += 1
 
     # The end of a transaction
 

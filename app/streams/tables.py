@@ -28,7 +28,7 @@ meter's walks."""
 META_KEY: Final = b"#meta"
 """Key of what a partition remembers beside its tables, in the store and in the changelog of intervals."""
 
-_AFTER: Final = b"\xff"
+AFTER: Final = b"\xff"
 """Behind everything that goes on from the same beginning: no UTF-8 text has this byte."""
 
 _LAST: Final = "~"
@@ -57,12 +57,15 @@ class Meta(msgspec.Struct):
     """What a partition remembers beside its tables.
 
     `lineage` was drawn when the partition was first owned: a store with another one belongs to topics that were deleted and
-    created again. `metrics` are totals since then; `reference` tells to which reference documents the prices correspond.
+    created again. `metrics` are totals since then; `reference` tells to which reference documents the prices correspond;
+    records before `closed_us` are too old, and `swept_us` is how far old intervals have been deleted.
     """
 
     lineage: str
     metrics: dict[str, int] = {}
     reference: dict[str, dict[str, int]] = {}
+    closed_us: int = 0
+    swept_us: int = 0
 
 
 decode_meta: Final = msgspec.json.Decoder(Meta).decode
@@ -71,13 +74,14 @@ decode_meta: Final = msgspec.json.Decoder(Meta).decode
 class Changes:
     """What one transaction changed in the two tables; `ids_of_meter` are in order."""
 
-    __slots__ = ("_priced_of_meter", "_unsorted", "grids", "ids_of_meter", "intervals", "priced", "walks")
+    __slots__ = ("_priced_of_meter", "_unsorted", "deleted", "grids", "ids_of_meter", "intervals", "priced", "walks")
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self.intervals: dict[str, tuple[Interval, Meter]] = {}
         self.ids_of_meter: dict[str, list[str]] = {}
-        self.priced: dict[str, bytes] = {}
+        self.deleted: list[str] = []
+        self.priced: dict[str, bytes | None] = {}
         self._priced_of_meter: dict[str, list[str]] = {}
         self._unsorted: list[str] = []
         self.grids: dict[str, str] = {}
@@ -137,6 +141,17 @@ class Tables:
             _insert(changes.ids_of_meter.setdefault(meter.text.prefix, []), interval_id)
         changes.intervals[interval_id] = (interval, meter)
 
+    def is_changed(self, interval_id: str) -> bool:
+        """Tell whether the open transaction has changed an interval or its price."""
+        return interval_id in self.changes.intervals or interval_id in self.changes.priced
+
+    def delete(self, interval_id: str) -> None:
+        """Delete an interval and its price, which the open transaction has not changed, and which nobody asks for in it."""
+        self._intervals.pop(interval_id, None)
+        self._fresh.discard(interval_id)
+        self.changes.deleted.append(interval_id)
+        self.changes.priced[interval_id] = None
+
     def note_first(self, interval_id: str) -> None:
         """Remember that an interval was never there before, so that no price of it can be either."""
         self._fresh.add(interval_id)
@@ -164,7 +179,8 @@ class Tables:
                 yield instants[key[at:].decode()], value
             return
         found = {key[1:].decode(): value for key, value in stored}
-        found |= {interval_id: self.changes.priced[interval_id] for interval_id in changed}
+        priced = self.changes.priced
+        found |= {interval_id: new for interval_id in changed if (new := priced[interval_id]) is not None}
         for interval_id in sorted(found):
             yield _start_us(interval_id), found[interval_id]
 
@@ -186,12 +202,18 @@ class Tables:
         """Return the beginnings of the interval ids of a location's meters, in order."""
         beginning = location_id + "|"
         found = {prefix for prefix in self.changes.ids_of_meter if prefix.startswith(beginning)}
-        at, stop = INTERVAL_MARK + beginning.encode(), INTERVAL_MARK + beginning.encode() + _AFTER
+        at, stop = INTERVAL_MARK + beginning.encode(), INTERVAL_MARK + beginning.encode() + AFTER
         while (entry := next(iter(self._store.items(at, stop)), None)) is not None:
             prefix = prefix_of(entry[0][1:].decode())
             found.add(prefix)
-            at = INTERVAL_MARK + prefix.encode() + _AFTER
+            at = INTERVAL_MARK + prefix.encode() + AFTER
         return sorted(found)
+
+    def prefix_after(self, prefix: str) -> str | None:
+        """Return the beginning of the stored interval ids of the meter after one, or None; "" is before all of them."""
+        at = INTERVAL_MARK + (prefix.encode() + AFTER if prefix else b"")
+        entry = next(iter(self._store.items(at, INTERVAL_MARK + AFTER)), None)
+        return None if entry is None else prefix_of(entry[0][1:].decode())
 
     def passing(self, prefix: str, start_us: int, end_us: int, limit: int) -> list[Passing]:
         """Return the first of a meter's intervals that start in [start_us, end_us), in order, as they pass by.
@@ -209,7 +231,7 @@ class Tables:
         if not stored:
             return []
         keys = [key[1:] for key in stored]
-        priced = dict(self._store.items(PRICED_MARK + keys[0], PRICED_MARK + keys[-1] + _AFTER))
+        priced = dict(self._store.items(PRICED_MARK + keys[0], PRICED_MARK + keys[-1] + AFTER))
         live, published = self._intervals, changes.priced
         found = []
         for key, value in zip(keys, stored.values(), strict=True):
@@ -232,7 +254,7 @@ class Tables:
     def newest_start_us(self, prefix: str) -> int | None:
         """Return the latest start among a meter's intervals."""
         first = INTERVAL_MARK + prefix.encode()
-        key = self._store.last_before(first + _AFTER, first)
+        key = self._store.last_before(first + AFTER, first)
         found = [] if key is None else [key[1:].decode()]
         found += self.changes.ids_of_meter.get(prefix, [])[-1:]
         return _start_us(max(found)) if found else None
@@ -255,11 +277,11 @@ class Tables:
 
     def walks(self) -> list[tuple[str, bytes]]:
         """Return what was left of each meter's walks when the last transaction was committed."""
-        return [(key[1:].decode(), value) for key, value in self._store.items(WALK_MARK, WALK_MARK + _AFTER)]
+        return [(key[1:].decode(), value) for key, value in self._store.items(WALK_MARK, WALK_MARK + AFTER)]
 
     def held_ids(self) -> list[str]:
         """Return the ids of the stored intervals whose last change has not been published."""
-        return [key[1:].decode() for key, _ in self._store.items(HELD_MARK, HELD_MARK + _AFTER)]
+        return [key[1:].decode() for key, _ in self._store.items(HELD_MARK, HELD_MARK + AFTER)]
 
 
 def _start_us(interval_id: str) -> int:
@@ -326,6 +348,8 @@ def changelog_entries(changes: Changes) -> Iterator[Entry]:
     """Yield what a transaction puts into the changelog of the table `intervals`; that of `priced` is its own topic."""
     for interval_id, (interval, _) in changes.intervals.items():
         yield INTERVAL_MARK + interval_id.encode(), encode_state(interval)
+    for interval_id in changes.deleted:
+        yield INTERVAL_MARK + interval_id.encode(), None
     for prefix, grid in changes.grids.items():
         yield GRID_MARK + prefix.encode(), grid.encode()
     for prefix, walks in changes.walks.items():

@@ -15,6 +15,7 @@ from app.domain.rules import (
     LATEST_US,
     LONGEST_SPLIT_US,
     Claim,
+    Window,
     first_broken,
     id_problem,
     instant_problem,
@@ -74,7 +75,7 @@ def meter_id_of(record: MeterRecord) -> MeterId | Rejected:
     return MeterId(record.location_id, record.device_id or "", flow, direction)
 
 
-def reading_of(record: MeterRecord, meter: Meter, place: Place, oldest_us: int | None) -> Reading | Rejected:
+def reading_of(record: MeterRecord, meter: Meter, place: Place, window: Window | None) -> Reading | Rejected:
     """Return the reading that a record states, or the refusal by the first rule that it breaks."""
     field = "start_time"
     try:
@@ -91,7 +92,7 @@ def reading_of(record: MeterRecord, meter: Meter, place: Place, oldest_us: int |
     value, confidence = record.value, record.confidence
     reference, session = record.record_reference_id, record.session_reference_id
     submitted_ms, source, offset, record_num = place
-    if 0 < duration_us <= LONGEST_SPLIT_US and 0 <= value <= _USUAL_VALUE and oldest_us is None:
+    if 0 < duration_us <= LONGEST_SPLIT_US and 0 <= value <= _USUAL_VALUE:
         # What every rule is sure to let pass: nearly all records. The rules themselves decide the rest.
         amount_uwh = energy_uwh(value, record.units, duration_us)
         if (
@@ -99,6 +100,7 @@ def reading_of(record: MeterRecord, meter: Meter, place: Place, oldest_us: int |
             and (confidence is None or 0 < confidence <= 1)
             and (reference is None or (len(reference) <= ID_LIMIT and reference.isprintable()))
             and (session is None or (len(session) <= ID_LIMIT and session.isprintable()))
+            and (window is None or (start_us >= window.oldest_us and end_us <= submitted_ms * 1000 + window.ahead_us))
         ):
             return Reading(
                 start_us,
@@ -114,7 +116,10 @@ def reading_of(record: MeterRecord, meter: Meter, place: Place, oldest_us: int |
             )
     is_month = duration_us > _SHORTEST_MONTH_US and meter.grid.month(start_us, end_us)
     limit_w = None if meter.location.max_power_uw is None else meter.power_limit_w
-    broken = first_broken(Claim(record, start_us, end_us, limit_w, is_month, oldest_us))
+    oldest_us = newest_us = None
+    if window is not None:
+        oldest_us, newest_us = window.oldest_us, min(submitted_ms * 1000 + window.ahead_us, LATEST_US)
+    broken = first_broken(Claim(record, start_us, end_us, limit_w, is_month, oldest_us, newest_us))
     if broken is not None:
         return broken
     return Reading(

@@ -204,12 +204,24 @@ def test_a_batch_of_too_many_records_is_refused_whole() -> None:
 
 def test_a_record_older_than_what_is_kept_is_refused() -> None:
     record = decode_record(json.dumps(GOOD).encode())
-    kept_from = Claim(record, 0, 1_800_000_000, None, is_month=False, oldest_us=1_800_000_000)
+    kept_from = Claim(record, 1_799_999_999, 3_600_000_000, None, is_month=False, oldest_us=1_800_000_000)
     broken = first_broken(kept_from)
     assert broken is not None
     assert broken.error == "too_old"
-    assert broken.message == f"end_time: {END} is before 1970-01-01T00:30:00Z, the oldest interval kept"
+    expected = "1970-01-01T00:30:00Z or later, from when intervals are kept"
+    assert broken.message == f"start_time: {START} is too old (expected {expected})"
     assert first_broken(kept_from._replace(oldest_us=1_799_999_999)) is None
+
+
+def test_a_record_that_reaches_beyond_the_tolerance_is_refused() -> None:
+    record = decode_record(json.dumps(GOOD).encode())
+    claim = Claim(record, 0, 1_800_000_001, None, is_month=False, oldest_us=None, newest_us=1_800_000_000)
+    broken = first_broken(claim)
+    assert broken is not None
+    assert broken.error == "in_the_future"
+    expected = "1970-01-01T00:30:00Z or earlier, by the record's submission"
+    assert broken.message == f"end_time: {END} is in the future (expected {expected})"
+    assert first_broken(claim._replace(newest_us=1_800_000_001)) is None
 
 
 def test_a_fault_of_ours_refuses_the_record_and_nothing_else() -> None:
@@ -232,7 +244,8 @@ def test_a_fault_of_ours_refuses_the_record_and_nothing_else() -> None:
 
 def test_every_code_has_an_example_here() -> None:
     shown = {code for _, code, _ in REFUSALS}
-    elsewhere = {"overlaps_existing_period", "implausible_power", "batch_too_large", "too_old", "internal_error"}
+    elsewhere = {"overlaps_existing_period", "implausible_power", "batch_too_large", "internal_error"}
+    elsewhere |= {"too_old", "in_the_future"}
     assert shown | elsewhere == set(get_args(ErrorCode))
     assert not shown & elsewhere
 
