@@ -65,7 +65,7 @@ bench: setup ## Measure how fast it is on this machine
 
 lock: setup ## Choose the newest allowed versions of all packages and write the lock files
 	@$(COMPILE) --upgrade --output-file requirements.lock pyproject.toml
-	@$(COMPILE) --upgrade --extra dev --extra oracles --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	@$(COMPILE) --upgrade --extra dev --extra fuzz --extra oracles --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 
 clean: ## Remove what the commands have made, .venv included
 	rm -rf $(VENV) build dist .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
