@@ -179,6 +179,19 @@ class Settings(BaseSettings):
         default=64, description="Memory for the block cache of the local store, shared by all partitions of a worker."
     )
 
+    intervals_retention_days: Annotated[int | None, Field(ge=1, le=36_500), BeforeValidator(_off_to_none)] = Field(
+        default=None,
+        description="How many days an interval is kept, by the time that the records themselves have reached; a record of "
+        "older ones is refused as too_old. Off: for good.",
+    )
+    future_tolerance_s: Annotated[
+        float | None, Field(ge=0, le=315_360_000, allow_inf_nan=False), BeforeValidator(_off_to_none)
+    ] = Field(
+        default=None,
+        description="How many seconds after its submission a record's period may end; later ones are refused as "
+        "in_the_future. Off: forecasts are taken.",
+    )
+
     records_retention_hours: Annotated[int, Field(ge=1, le=876_000)] = Field(
         default=168, description="How long meter.records is kept, counted from arrival; set when topics are created."
     )

@@ -42,6 +42,10 @@ class StreamConfig(SecurityConfig, Protocol):
     @property
     def reference_poll_ms(self) -> int: ...  # noqa: D102
     @property
+    def intervals_retention_days(self) -> int | None: ...  # noqa: D102
+    @property
+    def future_tolerance_s(self) -> float | None: ...  # noqa: D102
+    @property
     def records_retention_hours(self) -> int: ...  # noqa: D102
     @property
     def rejected_retention_hours(self) -> int: ...  # noqa: D102

@@ -25,6 +25,7 @@ from app.streams.chunks import Gate
 from app.streams.config import StreamConfig
 from app.streams.outbox import Outbox
 from app.streams.pipeline import Context, Pipeline, Stage
+from app.streams.retention import AgeLimits
 from app.streams.rights import transactional_id
 from app.streams.security import client_options
 from app.streams.sources import Log
@@ -146,7 +147,9 @@ class Shard:
             self._outbox,
             emit_every_s=settings.emit_every_s,
             validate=self._parts.validate,
+            limits=AgeLimits(settings.intervals_retention_days, settings.future_tolerance_s),
         )
+        self.pipeline.restore(self.meta.closed_us, self.meta.swept_us)
         held = self._tables.held_ids()
         self.pipeline.wait_for(held, time.monotonic() - settings.emit_every_s)
         self.pipeline.expect(self.in_flight.elements())
@@ -221,7 +224,7 @@ class Shard:
         return bool(self._inbox) or self._has_repricing() or due
 
     def _has_repricing(self) -> bool:
-        return bool(self._reprice or self.pipeline.walks)
+        return bool(self._reprice or self.pipeline.walks or self.pipeline.retention.is_sweeping)
 
     async def _wait_for_work(self) -> None:
         while not self._closing and not self._has_work():
@@ -287,9 +290,10 @@ class Shard:
                 self._parts.gate.set_full(each, full=False)
 
     def _reprice_slice(self) -> None:
-        """Price some of the affected intervals again."""
+        """Price some of the affected intervals again, or else what walks are left; and delete some of what is old."""
         if not self._reprice:
             self.pipeline.walk(REPRICE_SLICE)
+            self.pipeline.sweep(REPRICE_SLICE)
             return
         if self._walks is None:
             self._walks = self._affected_walks(self._reprice[0])
@@ -318,6 +322,7 @@ class Shard:
         logged = list(changelog_entries(changes))
         for key, value in logged:
             outbox.append(changelog, key, value)
+        self.meta.closed_us, self.meta.swept_us = self.pipeline.retention.closed_us, self.pipeline.retention.swept_us
         meta = msgspec.json.encode(self.meta)
         outbox.append(changelog, META_KEY, meta)
         await outbox.send_all()

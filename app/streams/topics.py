@@ -70,19 +70,21 @@ def topic_configs(settings: StreamConfig) -> dict[str, dict[str, str]]:
     record_bytes = settings.max_record_bytes
     # A refused message travels on as text inside JSON: escapes or base64, and a sentence around it.
     rejected_bytes = _REJECTED_GROWTH * record_bytes + _REJECTED_ENVELOPE_BYTES
-    compacted = {"cleanup.policy": "compact", "max.message.bytes": str(max(record_bytes, STATE_BYTES))}
-    records = {
+    # The time of arrival, everywhere: a backfill of last year's readings is not deleted by time-based retention, and a worker
+    # whose clock is wrong is not refused by the broker (a message from more than an hour ahead is).
+    arrival = {"message.timestamp.type": "LogAppendTime"}
+    compacted = arrival | {"cleanup.policy": "compact", "max.message.bytes": str(max(record_bytes, STATE_BYTES))}
+    records = arrival | {
         "cleanup.policy": "delete",
         "retention.ms": str(settings.records_retention_hours * _HOUR_MS),
         "max.message.bytes": str(record_bytes),
     }
     configs = {
-        # The time of arrival, so that a backfill of last year's readings is not deleted by time-based retention.
-        names.records: records | {"message.timestamp.type": "LogAppendTime"},
-        # The time of the first publication is carried over: it orders a forwarded record among the others.
-        names.records_by_location: records
-        | {"message.timestamp.type": "CreateTime", "max.message.bytes": str(record_bytes + _REJECTED_ENVELOPE_BYTES)},
-        names.rejected: {
+        names.records: records,
+        # A header carries the time of the first publication over: it orders a forwarded record among the others.
+        names.records_by_location: records | {"max.message.bytes": str(record_bytes + _REJECTED_ENVELOPE_BYTES)},
+        names.rejected: arrival
+        | {
             "cleanup.policy": "delete",
             "retention.ms": str(settings.rejected_retention_hours * _HOUR_MS),
             "max.message.bytes": str(rejected_bytes),
