@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, Final
 
 from tests.oracles.comparing import compare
@@ -103,19 +104,26 @@ def _missing(what: str, expected: Mapping[str, object], found: Mapping[str, obje
 
 def _head_problems(said: Document, cell: Cell) -> Iterator[str]:
     """Compare what an interval and its priced record begin with."""
+    expected, confidence = _head(cell)
+    for name, value in expected.items():
+        if said[name] != value:
+            yield f"{name} is {said[name]}, the reference has {value}"
+    if abs(Fraction(said["confidence"]) - confidence) > _HALF_A_MILLIONTH:
+        yield f"confidence is {said['confidence']}, the reference has {float(confidence)}"
+
+
+@lru_cache(maxsize=1 << 12)
+def _head(cell: Cell) -> tuple[Document, Fraction]:
+    """Return what an interval says, and its confidence; asked for the interval and for its price."""
     covered = cell.covered()
-    expected = {
+    said = {
         "end_time": text_of(cell.end),
         "energy_wh": Fraction(cell.energy_uwh(), 10**6),
         "covered_seconds": Fraction(covered, 10**6),
         "complete": covered == cell.end - cell.start,
         "revision": cell.revision,
     }
-    for name, value in expected.items():
-        if said[name] != value:
-            yield f"{name} is {said[name]}, the reference has {value}"
-    if abs(Fraction(said["confidence"]) - cell.confidence()) > _HALF_A_MILLIONTH:
-        yield f"confidence is {said['confidence']}, the reference has {float(cell.confidence())}"
+    return said, cell.confidence()
 
 
 def _records_problems(said: Document, cell: Cell) -> Iterator[str]:

@@ -64,7 +64,7 @@ def name_of(document: Json) -> str:
     return f"{kind}/{document[kind]}"
 
 
-def story(seed: int, most: int = 26) -> Story:
+def story(seed: int, most: int = 20) -> Story:
     """Return the story of a seed: the same one each time."""
     return _Maker(seed, most).story
 
@@ -95,7 +95,7 @@ class _Maker:
                 lambda: self._series(f"0.{self.choose.randint(10, 99)}"),
                 lambda: self._location(self.choose.choice(self.locations)),
             ])()  # fmt: skip
-            self.story.corrections.append(Correction(self.choose.randint(0, 26), changed))
+            self.story.corrections.append(Correction(self.choose.randint(0, 20), changed))
         self.story.corrections.sort(key=lambda one: one.after)
 
     def _location(self, name: str) -> Json:

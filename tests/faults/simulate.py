@@ -14,7 +14,6 @@ from app.compose import price_offline
 from app.domain.locations import Location
 from app.domain.partitioning import partition_for
 from app.domain.tariffs import SeriesDay, Tariff
-from app.wire.reference import parse_document
 from tests.checker import Expected, sequences_problems
 from tests.faults.cluster import At, Broker, FencedError
 from tests.faults.generator import PARTITIONS, Story, story
@@ -28,11 +27,13 @@ from tests.faults.simulated import (
     SimulatedShard,
     SimulatedWorker,
     all_of,
+    document_of,
     last_by_key,
     totals,
 )
 from tests.making import Json, body_of, sequence_of
-from tests.oracles.table import Place, Table, has_bad_ids, read_records
+from tests.oracles.records import has_bad_ids, read_records
+from tests.oracles.table import Place, Table
 
 _MOST_STEPS: Final = 100_000
 """No story takes so many: a pipeline that never comes to rest is a fault too."""
@@ -231,7 +232,7 @@ class Simulation:
 
     def _problems_offline(self, priced: dict[str, bytes], documents: list[Json]) -> Iterator[str]:
         """Compare with what pricing without Kafka makes of the same messages, byte for byte but for the tails."""
-        parsed = [parse_document(json.dumps(one)) for one in documents]
+        parsed = [document_of(json.dumps(one)) for one in documents]
         offline = price_offline(
             [one.value for one in self.story.messages],  # type: ignore[misc] - a message may have no value
             [one for one in parsed if isinstance(one, Location)],

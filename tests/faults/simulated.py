@@ -4,14 +4,18 @@ A shard is a generator that stops after each of its writes, so that a scheduler 
 another owner come in between: outputs and changelog in a transaction, offsets in it, the commit, then the store.
 """
 
+import json
 import random
 from collections import Counter, deque
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import msgspec
 
+from app.domain.locations import Location
 from app.domain.reference import Affected, ReferenceBook
+from app.domain.tariffs import SeriesDay, Tariff
 from app.streams.pipeline import Context, Pipeline
 from app.streams.reference import earlier
 from app.streams.sources import Log, OfflineMessage
@@ -26,9 +30,7 @@ from app.streams.tables import (
     priced_entry,
 )
 from app.streams.walks import Walk
-from app.wire.location import parse_location
-from app.wire.series import parse_series
-from app.wire.tariff import parse_tariff
+from app.wire.reference import ReferenceDocument, parse_document
 from tests.faults.cluster import At, Broker, Transaction
 from tests.faults.generator import PARTITIONS, name_of
 from tests.making import Json
@@ -111,13 +113,20 @@ class SimulatedWorker:
         return [self.book.affected_by(kinds[kind], key) for kind, key in missed]  # type: ignore[arg-type]
 
 
+@lru_cache(maxsize=64)
+def document_of(text: str) -> ReferenceDocument:
+    """Return what a document describes: each is read by every worker, each time that it begins."""
+    return parse_document(text)
+
+
 def _put(book: ReferenceBook, document: Json) -> Affected:
-    if "points" in document:
-        return book.put_series(parse_series(document))
-    if "charges" in document:
-        tariff = parse_tariff(document)
-        return book.put_tariff(tariff)
-    return book.put_location(parse_location(document))
+    match document_of(json.dumps(document)):
+        case Location() as location:
+            return book.put_location(location)
+        case Tariff() as tariff:
+            return book.put_tariff(tariff)
+        case SeriesDay() as day:
+            return book.put_series(day)
 
 
 class SimulatedShard:
