@@ -92,7 +92,7 @@ def serve(app: MeterApp) -> int:
     """Run an application as a worker."""
     import faust
 
-    _tune()
+    tune()
     worker = faust.Worker(app, quiet=True, redirect_stdouts=False, override_logging=False)
     worker.spinner = None  # It would write escape codes, also where nobody looks.
     try:
@@ -101,7 +101,7 @@ def serve(app: MeterApp) -> int:
         return int(stop.code or 0)
 
 
-def _tune() -> None:
+def tune() -> None:
     """Collect garbage rarely: what a chunk leaves behind has no cycles, and what stays (code, tariffs, meters) is much."""
     gc.collect()
     gc.freeze()

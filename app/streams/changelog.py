@@ -1,26 +1,31 @@
 """Catch up: bring the stores of some partitions to the end of their changelogs."""
 
+import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
+from app.streams.chunks import fetch_parsed
 from app.streams.config import StreamConfig
+from app.streams.progress import Progress
 from app.streams.security import client_options
 from app.streams.store import PartitionStore
-from app.streams.tables import META_KEY, Entry, decode_meta, interval_entries, priced_entry
+from app.streams.tables import AFTER, HELD_MARK, INTERVAL_MARK, META_KEY, PRICED_MARK, decode_meta
 from app.streams.timeouts import REQUEST_TIMEOUT_MS
 from app.streams.topics import TopicNames
+from app.wire.interval import HELD
 
 log = structlog.get_logger(__name__)
 
 _POLL_MS: Final = 200
 _FETCH_BYTES: Final = 4 * 1024 * 1024
 _REPORT_EVERY_S: Final = 2.0
+_YIELD_S: Final = 0
 
 
 class Owner(Protocol):
@@ -40,12 +45,16 @@ class Owner(Protocol):
 
 
 async def catch_up(
-    settings: StreamConfig, names: TopicNames, owners: Sequence[Owner], priced_to: Mapping[int, int | None]
+    settings: StreamConfig,
+    names: TopicNames,
+    owners: Sequence[Owner],
+    priced_to: Mapping[int, int | None],
+    progress: Progress | None = None,
 ) -> int:
     """Apply the committed records that the stores do not have yet, and return how many there were.
 
     Also learn which intervals are on their way: those on `meter.intervals` behind `priced_to`, pricing's committed position
-    in each partition.
+    in each partition. `progress` is told how far it is.
 
     A store that is ahead of its changelog belongs to other topics than these, and is begun anew. Transaction markers occupy
     offsets: a store is complete when the position has reached the end, not when the last record was seen.
@@ -69,7 +78,13 @@ async def catch_up(
         consumer.assign(list(stores))
         ends = await consumer.end_offsets(list(stores))
         await _seek(consumer, stores, ends)
-        applied = await _apply(consumer, names, stores, ends)
+        progress = progress or Progress()
+        for tp in stores:
+            progress.begin(tp, await consumer.position(tp), ends[tp])
+        try:
+            applied = await _apply(consumer, names, stores, ends, progress)
+        finally:
+            progress.end(list(stores))
         await _find_in_flight(consumer, names, owners, priced_to)
         return applied
     finally:
@@ -94,38 +109,76 @@ async def _apply(
     names: TopicNames,
     stores: dict[TopicPartition, PartitionStore],
     ends: dict[TopicPartition, int],
+    progress: Progress,
 ) -> int:
     behind = {tp for tp in stores if stores[tp].position(tp.topic) < ends[tp]}
-    total = sum(ends[tp] - stores[tp].position(tp.topic) for tp in behind)
+    held = {tp: _held_keys(stores[tp]) for tp in stores if tp.topic == names.intervals_changelog}
     applied, began_s = 0, time.monotonic()
     reported_s = began_s
+    written = {tp.partition: stores[tp] for tp in behind}
+    for store in written.values():
+        store.begin_bulk()
     while behind:
-        fetched = await consumer.getmany(*behind, timeout_ms=_POLL_MS)
+        fetched = await fetch_parsed(consumer, behind, _POLL_MS / 1000)
         for partition in _of_another_lineage(names, stores, fetched):
-            log.warning("store_of_other_topics", partition=partition, action="rebuild from the changelog")
-            again = [tp for tp in stores if tp.partition == partition]
-            stores[again[0]].wipe()
-            await consumer.seek_to_beginning(*again)
-            behind.update(again)
+            held[TopicPartition(names.intervals_changelog, partition)] = set()
+            behind.update(await _begin_anew(consumer, stores, partition, ends, progress))
             fetched = {tp: records for tp, records in fetched.items() if tp.partition != partition}
         for tp, records in fetched.items():
-            entries = _entries(tp.topic == names.priced, records)
-            stores[tp].write(entries, {tp.topic: records[-1].offset + 1})
+            entries = _newest_priced(records) if tp.topic == names.priced else _newest_intervals(records, held[tp])
+            stores[tp].write(sorted(entries.items()), {tp.topic: records[-1].offset + 1})
             applied += len(records)
+            progress.reach(tp, records[-1].offset + 1)
+            await asyncio.sleep(_YIELD_S)  # Heartbeats, and those who ask how far it is, have their turn.
         for tp in list(behind):
             if await consumer.position(tp) >= ends[tp]:
                 stores[tp].write((), {tp.topic: ends[tp]})
+                progress.reach(tp, ends[tp])
                 behind.discard(tp)
         now_s = time.monotonic()
         if now_s - reported_s > _REPORT_EVERY_S and behind:
             reported_s = now_s
-            log.info("recovering", applied=applied, of_about=total, seconds=round(now_s - began_s, 1))
+            _report(applied, progress, now_s - began_s)
+    for store in written.values():
+        store.end_bulk()
+    seconds = time.monotonic() - began_s
     if applied:
-        seconds = time.monotonic() - began_s
         log.info(
             "recovered", applied=applied, seconds=round(seconds, 2), per_second=round(applied / max(seconds, 1e-6))
         )
     return applied
+
+
+async def _begin_anew(
+    consumer: AIOKafkaConsumer,
+    stores: dict[TopicPartition, PartitionStore],
+    partition: int,
+    ends: dict[TopicPartition, int],
+    progress: Progress,
+) -> list[TopicPartition]:
+    """Wipe a store that was made from other topics, and read these from their beginning; return what is read."""
+    log.warning("store_of_other_topics", partition=partition, action="rebuild from the changelog")
+    again = [tp for tp in stores if tp.partition == partition]
+    stores[again[0]].wipe()
+    stores[again[0]].begin_bulk()
+    await consumer.seek_to_beginning(*again)
+    for tp in again:
+        progress.begin(tp, await consumer.position(tp), ends[tp])
+    return again
+
+
+def _report(applied: int, progress: Progress, seconds: float) -> None:
+    """Log how far it is. Offsets give the percentage: how many records there are between them is known at the end only."""
+    done, of_about = progress.total()
+    percent = {partition: 100 * p.applied // max(p.of_about, 1) for partition, p in progress.by_partition().items()}
+    log.info(
+        "recovering",
+        applied=applied,
+        of_about=of_about,
+        percent=round(100 * done / max(of_about, 1), 1),
+        percent_of_partition=percent,
+        seconds=round(seconds, 1),
+    )
 
 
 def _of_another_lineage(
@@ -143,12 +196,34 @@ def _of_another_lineage(
     return found
 
 
-def _entries(priced: bool, records: list[Any]) -> Iterator[Entry]:  # noqa: FBT001 - which of the two changelogs it is
+def _held_keys(store: PartitionStore) -> set[bytes]:
+    """Return the keys that say which of the stored intervals wait to be published: few, and mostly none."""
+    return {key for key, _ in store.items(HELD_MARK, HELD_MARK + AFTER)}
+
+
+def _newest_intervals(records: list[Any], held: set[bytes]) -> dict[bytes, bytes | None]:
+    """Return what records of the intervals' changelog mean for the store; the newest of a key counts. Hot.
+
+    `held` are the keys under `HELD_MARK` that the store has; what is not among them needs no deletion.
+    """
+    entries: dict[bytes, bytes | None] = {}
     for record in records:
-        if priced:
-            yield priced_entry(record.key, record.value)
-        else:
-            yield from interval_entries(record.key, record.value)
+        key, value = record.key, record.value
+        entries[key] = value
+        if key.startswith(INTERVAL_MARK):
+            if value is not None and value.startswith(HELD):
+                held_key = HELD_MARK + key[1:]
+                entries[held_key] = b""
+                held.add(held_key)
+            elif held and (held_key := HELD_MARK + key[1:]) in held:
+                entries[held_key] = None
+                held.discard(held_key)
+    return entries
+
+
+def _newest_priced(records: list[Any]) -> dict[bytes, bytes | None]:
+    """Return what records of `meter.priced` mean for the store; the newest of a key counts. Hot."""
+    return {PRICED_MARK + record.key: record.value for record in records}
 
 
 async def _find_in_flight(
@@ -166,10 +241,10 @@ async def _find_in_flight(
         if start < ends[tp]:
             behind.add(tp)
     while behind:
-        fetched = await consumer.getmany(*behind, timeout_ms=_POLL_MS)
+        fetched = await fetch_parsed(consumer, behind, _POLL_MS / 1000)
         for tp, records in fetched.items():
             for record in records:
-                if record.key is not None and record.offset < ends[tp]:
+                if record.key is not None and record.value is not None and record.offset < ends[tp]:
                     waiting[tp].in_flight[record.key.decode(errors="replace")] += 1
         for tp in list(behind):
             if await consumer.position(tp) >= ends[tp]:

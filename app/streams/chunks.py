@@ -21,8 +21,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from app.streams.config import StreamConfig
-from app.streams.timeouts import REQUEST_TIMEOUT_MS
 from app.streams.security import security_options
+from app.streams.timeouts import REQUEST_TIMEOUT_MS
 
 FETCH_TIMEOUT_S: Final = 0.1
 """How long a fetch waits for records. Short, because partitions may become fetchable again meanwhile."""
@@ -97,6 +97,32 @@ class ChunkTopic(Topic):
             return self._create_event(None, message.value, None, message=message)
 
         self.decode = decode  # type: ignore[method-assign]
+
+
+async def fetch_parsed(
+    consumer: aiokafka.AIOKafkaConsumer, partitions: set[TP], timeout_s: float, max_records: int = MANY
+) -> dict[TopicPartition, list[Any]]:
+    """Return what has been fetched, as the records of the protocol's parser; wait for more where there is nothing.
+
+    The client would wrap each record in an object of a dozen fields and step through a generator by hand: together that
+    costs as much as decoding the JSON. The order of things is that of aiokafka's `Fetcher.fetched_records`.
+    """
+    fetcher = consumer._fetcher  # noqa: SLF001 - as in Faust's own method
+    if consumer._closed or fetcher._closed:  # noqa: SLF001
+        raise ConsumerStoppedError
+    with fetcher._subscriptions.fetch_context():  # noqa: SLF001
+        if fetcher._subscriptions.reassignment_in_progress:  # noqa: SLF001
+            await fetcher._subscriptions.wait_for_assignment()  # noqa: SLF001
+        fetched = _take_fetched(fetcher, partitions, max_records)
+        if not fetched and timeout_s:
+            waiter = fetcher._create_fetch_waiter()  # noqa: SLF001
+            done, _ = await asyncio.wait([waiter], timeout=timeout_s)
+            if not done:
+                waiter.cancel()
+                return {}
+            waiter.result()
+            fetched = _take_fetched(fetcher, partitions, max_records)
+        return fetched
 
 
 def _take_fetched(fetcher: Any, partitions: set[TP], max_records: int) -> dict[TopicPartition, list[Any]]:
@@ -184,29 +210,10 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         timeout: float | None = None,  # noqa: ASYNC109 - Faust's signature
         max_records: int | None = None,
     ) -> dict[TopicPartition, list[Any]]:
-        """Return what has been fetched, as the records of the protocol's parser; wait for more where there is nothing.
-
-        The client would wrap each record in an object of a dozen fields and step through a generator by hand: together that
-        costs as much as decoding the JSON. The order of things is that of aiokafka's `Fetcher.fetched_records`.
-        """
+        """Return what has been fetched, as the records of the protocol's parser; wait for more where there is nothing."""
         if not self.consumer.flow_active:
             return {}
-        fetcher = consumer._fetcher  # noqa: SLF001 - as in Faust's own method
-        if consumer._closed or fetcher._closed:  # noqa: SLF001
-            raise ConsumerStoppedError
-        with fetcher._subscriptions.fetch_context():  # noqa: SLF001
-            if fetcher._subscriptions.reassignment_in_progress:  # noqa: SLF001
-                await fetcher._subscriptions.wait_for_assignment()  # noqa: SLF001
-            fetched = _take_fetched(fetcher, active_partitions, max_records or MANY)
-            if not fetched and timeout:
-                waiter = fetcher._create_fetch_waiter()  # noqa: SLF001
-                done, _ = await asyncio.wait([waiter], timeout=timeout)
-                if not done:
-                    waiter.cancel()
-                    return {}
-                waiter.result()
-                fetched = _take_fetched(fetcher, active_partitions, max_records or MANY)
-            return fetched
+        return await fetch_parsed(consumer, active_partitions, timeout or 0.0, max_records or MANY)
 
     async def committed(self, tps: Iterable[TP]) -> dict[TP, int | None]:
         """Return the committed position of partitions, read from the broker now."""

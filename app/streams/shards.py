@@ -14,6 +14,7 @@ from faust.types import TP
 from app.streams.changelog import catch_up
 from app.streams.chunks import Chunk
 from app.streams.faults import StoreCorruptError, StoreError
+from app.streams.progress import Progress
 from app.streams.reference import Change, ReferenceReader
 from app.streams.shard import Shard, ShardParts, Work
 
@@ -46,6 +47,7 @@ class Shards:
         self._parts: Final = parts
         self.reference = reference
         self._shards: dict[int, Shard] = {}
+        self.progress: Final = Progress()
         self._retries: dict[int, asyncio.Task[None]] = {}
         self._failures: Counter[int] = Counter()
         self._positioner: Positioner | None = None
@@ -104,7 +106,7 @@ class Shards:
             shard.open(parts.settings.data_dir)
         committed = await positioner.committed([tp for shard in shards for tp in shard.tps])
         priced_to = {tp.partition: offset for tp, offset in committed.items() if tp.topic == parts.names.intervals}
-        await catch_up(parts.settings, parts.names, shards, priced_to)
+        await catch_up(parts.settings, parts.names, shards, priced_to, self.progress)
         await positioner.seek_all(committed)
         for shard in shards:
             shard.start()

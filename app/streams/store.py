@@ -204,6 +204,32 @@ class PartitionStore:
             message = f"{self._path} cannot be written: {error}"
             raise StoreError(message) from error
 
+    def begin_bulk(self) -> None:
+        """Expect very many entries: what is written is not put in order in the background meanwhile.
+
+        Raises:
+            StoreError: the disk does not take it.
+
+        """
+        self._compact_by_itself(wanted=False)
+
+    def end_bulk(self) -> None:
+        """Put in order, in the background, what has been written, and from now on whatever will be.
+
+        Raises:
+            StoreError: the disk does not take it.
+
+        """
+        self._compact_by_itself(wanted=True)
+
+    def _compact_by_itself(self, *, wanted: bool) -> None:
+        try:
+            # RocksDB writes a file with its options each time.
+            self._db.set_options({"disable_auto_compactions": "false" if wanted else "true"})
+        except Exception as error:
+            message = f"{self._path} cannot be written: {error}"
+            raise StoreError(message) from error
+
 
 def _options(cache: StoreCache) -> Options:
     """Return small, bounded buffers, and a filter that answers "never seen" without a look at the disk."""
