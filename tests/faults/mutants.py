@@ -87,8 +87,7 @@ def at_the_commit_of_records(at_commit: Path) -> None:
             what = ""
             if id(self) in with_records:
                 with_records.discard(id(self))
-                what = _said(at_commit)
-                await asyncio.to_thread(at_commit.unlink, missing_ok=True)
+                what = _taken(at_commit)
                 _act(what)
             try:
                 await real(self)
@@ -108,6 +107,13 @@ def at_the_commit_of_records(at_commit: Path) -> None:
 def _said(file: Path) -> str:
     """Return what a file says; nothing where there is none."""
     return file.read_text(encoding="ascii") if file.exists() else ""
+
+
+def _taken(file: Path) -> str:
+    """Return what a file says, and delete it: two partitions that commit at the same time do not both do it."""
+    said = _said(file)
+    file.unlink(missing_ok=True)
+    return said
 
 
 def _act(what: str) -> None:
