@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from collections.abc import Iterator
 from typing import Final, Self
 
 from tests.harness import Stream
@@ -11,6 +12,9 @@ from tests.making import Json, Unkeyed, flat_tariff, location, record
 _BATCH: Final = 20
 _LATE: Final = 40
 """Most records by which a late one comes later."""
+
+_BULK: Final = 200
+"""Records of one location that are published together."""
 
 
 def load_documents(stream: Stream, locations: int) -> None:
@@ -60,6 +64,30 @@ def load_messages(seed: int, locations: int, count: int) -> list[Json | list[Jso
             batch = []
     messages.append((count, batch))
     return [one for _, one in sorted(messages, key=lambda each: each[0])]
+
+
+def bulk_messages(seed: int, locations: int, count: int) -> Iterator[tuple[str, list[Json | list[Json]]]]:
+    """Yield a location and batches of its five-minute records, until there are about `count` records; the same for a seed.
+
+    Of each hundred records some are twice, some corrected and some wrong, and their order within a batch is any.
+    """
+    choose = random.Random(seed)  # noqa: S311 - chance, not secrets
+    for number in range(0, count, _BULK):
+        day, at = divmod(number // _BULK, locations)
+        batch: list[Json] = []
+        for place in range(_BULK):
+            one = record(f"loc_{at}", 5 * (_BULK * day + place), 5, choose.randrange(0, 8_000) / 1000)
+            fate = choose.random()
+            if fate < 0.03:
+                batch.append(batch[-1] if batch else one)
+            elif fate < 0.06:
+                batch.append((batch[-1] if batch else one) | {"value": choose.randrange(0, 8_000) / 1000})
+            elif fate < 0.07:
+                batch.append(one | _fault(choose, one))
+            else:
+                batch.append(one)
+        choose.shuffle(batch)
+        yield f"loc_{at}", [batch[: _BULK // 2], batch[_BULK // 2 :]]
 
 
 def _fault(choose: random.Random, one: Json) -> Json:

@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.load import Feeder, load_documents, load_messages
+from tests.faults.load import Feeder, bulk_messages, load_documents, load_messages
+from tests.faults.scale import Counts, scaled
 from tests.harness import Stream
+from tests.worker_process import Worker
 
 pytestmark = pytest.mark.broker
 
@@ -54,3 +56,35 @@ def _change_documents(stream: Stream, kill: int) -> None:
 
 def _taxes(version: int) -> list[dict[str, str]]:
     return [{"name": "VAT", "rate": f"0.{version}"}]
+
+
+def test_three_workers_that_are_killed_in_turn_lose_nothing_and_repeat_nothing(
+    kafka: str, streams: Callable[..., Stream], counts: Counts
+) -> None:
+    records, kills = scaled((20_000, 3), (1_000_000, 20))
+    stream = streams(kafka, partitions=6, emit_every_s=1, chunk_max_records=50, transaction_max_ms=200)
+    load_documents(stream, LOCATIONS)
+    choose = random.Random(records)  # noqa: S311 - chance, not secrets
+    started = [_start(stream, number) for number in range(3)]
+    kill_at = sorted(choose.sample(range(records // 10, records, 200), kills))
+    published = 0
+    for location_id, batches in bulk_messages(1, LOCATIONS, records):
+        stream.publish(*batches, key=location_id)
+        published += sum(map(len, batches))
+        if kill_at and published >= kill_at[0]:
+            kill_at.pop(0)
+            time.sleep(choose.uniform(0.0, 1.0))
+            at = choose.randrange(3)
+            started[at].kill()
+            started[at] = _start(stream, at)
+    stream.verify(timeout_s=300, reference=records <= 20_000)
+    sequences = len(stream.seen(stream.names.priced))
+    counts.note(
+        "workers killed (SIGKILL) at random moments, three at once", kills=kills, records=published, sequences=sequences
+    )
+
+
+def _start(stream: Stream, number: int) -> Worker:
+    """Start one of several workers, which has its own store and place in the group, and may have had both before."""
+    name = f"worker-{number}"
+    return stream.worker(started=False, data_dir=stream.folder / name, instance_id=name)
