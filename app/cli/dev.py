@@ -25,10 +25,10 @@ from app.local.demo.tariffs import demo_tariffs
 from app.local.errors import BrokerError
 from app.local.paths import state_dir
 from app.local.processes import ChildProcess
-from app.local.resolve import BOOTSTRAP_VARIABLE, Broker, choose_broker
+from app.local.resolve import BOOTSTRAP_VARIABLE, Broker, ExternalBroker, choose_broker
 from app.settings import Settings, load_settings, variable_of
 from app.streams.publish import Publisher
-from app.streams.security import client_options, security_options
+from app.streams.security import SECURITY_FIELDS, client_options, security_options
 from app.streams.topics import create_topics, topic_names
 from app.wire.documents import document_key
 from app.wire.reference import parse_document, to_document
@@ -78,8 +78,8 @@ def dev_command(seconds: float | None, rate_per_s: float, fresh: bool) -> None: 
     """Start a Kafka for this machine, demo data and a worker, and watch records being priced.
 
     Kafka is the one that KAFKA_BOOTSTRAP_SERVERS names, else a real single-node Kafka run by Java 17 or newer
-    (downloaded once), else Docker. Ctrl-C ends everything; the data is kept in $XDG_STATE_HOME/meterstream for the next
-    time.
+    (downloaded once), else Docker. The settings of TLS and SASL are for the first kind alone. Ctrl-C ends everything;
+    the data is kept in $XDG_STATE_HOME/meterstream for the next time.
 
     \b
     Example:
@@ -106,8 +106,7 @@ def _run(state: Path, environ: dict[str, str], rate_per_s: float, seconds: float
             broker = choose_broker(state / "kafka", environ=environ, progress=progress, preferred_port=_KAFKA_PORT)
         click.echo("Starting Kafka ...")
         with _running(broker):
-            environ[variable_of("bootstrap_servers")] = broker.bootstrap_servers
-            environ[variable_of("data_dir")] = str(state / "worker")
+            environ = environment_for(broker, state, environ)
             settings = load_settings(environ)
             click.echo(f"Kafka is at {broker.bootstrap_servers}, its data and the worker's in {state}")
             counts = Counts()
@@ -120,6 +119,19 @@ def _run(state: Path, environ: dict[str, str], rate_per_s: float, seconds: float
             click.echo("Stopping ...")
     except BrokerError as problem:
         raise NoBrokerError(str(problem)) from None
+
+
+def environment_for(broker: Broker, state: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the worker on a broker that has started.
+
+    Settings of TLS and SASL belong to somebody else's Kafka: our own speaks plaintext on loopback and knows no users.
+    """
+    left_out = set() if isinstance(broker, ExternalBroker) else {variable_of(name) for name in SECURITY_FIELDS}
+    return {
+        **{name: value for name, value in environ.items() if name not in left_out},
+        variable_of("bootstrap_servers"): broker.bootstrap_servers,
+        variable_of("data_dir"): str(state / "worker"),
+    }
 
 
 async def _watch(dev: Dev, broker: Broker, seconds: float | None) -> None:

@@ -23,7 +23,7 @@ RECORDS = ("worker.pid.json", "kafka/broker.pid.json")
 class Run:
     """One `meterstream dev`, as somebody at a terminal without colours would have it."""
 
-    def __init__(self, state_home: Path, *arguments: str) -> None:
+    def __init__(self, state_home: Path, *arguments: str, **variables: str) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "METERSTREAM_"))}
         self.state = state_home / "meterstream"
         self.process = subprocess.Popen(
@@ -33,7 +33,7 @@ class Run:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=ROOT,
-            env={**kept, "XDG_STATE_HOME": str(state_home)},
+            env={**kept, "XDG_STATE_HOME": str(state_home), **variables},
         )
         self.lines: list[str] = []
 
@@ -62,8 +62,8 @@ class Run:
 
 
 @contextmanager
-def _run(state_home: Path, *arguments: str) -> Iterator[Run]:
-    run = Run(state_home, *arguments)
+def _run(state_home: Path, *arguments: str, **variables: str) -> Iterator[Run]:
+    run = Run(state_home, *arguments, **variables)
     try:
         yield run
     finally:
@@ -110,7 +110,8 @@ def test_it_can_be_killed_and_started_again_and_stopped(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_dies_is_started_again(tmp_path: Path) -> None:
-    with _run(tmp_path) as run:
+    # Settings for another Kafka do not keep us from our own.
+    with _run(tmp_path, METERSTREAM_SECURITY_PROTOCOL="SASL_SSL", METERSTREAM_SASL_USERNAME="meters") as run:
         run.read_until(_is_priced)
         (worker, started), broker = run.children()
         os.kill(worker, signal.SIGKILL)
