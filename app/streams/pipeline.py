@@ -263,7 +263,7 @@ class Pipeline:
             if message.value is None:
                 continue
             if message.key is not None:
-                self._landed(message.key.decode(errors="replace"))
+                self._landed(message.key.decode(errors="replace"), message.value)
             try:
                 self._price(message.value)
             except StoreError:
@@ -279,10 +279,15 @@ class Pipeline:
                         "rejected", message.key, encode_rejected(_internal(error), message.value, 0, position)
                     )
 
-    def _landed(self, interval_id: str) -> None:
+    def _landed(self, interval_id: str, value: bytes) -> None:
         left = self._in_flight.pop(interval_id, 0) - 1
-        if left > 0:
+        if left > 0 and not self._is_newest(interval_id, value):
             self._in_flight[interval_id] = left
+
+    def _is_newest(self, interval_id: str, value: bytes) -> bool:
+        """Tell whether a published form of an interval is the last one: those before it may have been compacted away."""
+        interval, meter = self.tables.interval(interval_id), self.bucketer.meter(_meter_of(interval_id))
+        return interval is not None and meter is not None and meter.text.encode(interval) == value
 
     def _price(self, value: bytes) -> None:
         self._publish_price(self._pricer.price(value))

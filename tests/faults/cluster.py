@@ -34,10 +34,15 @@ class Transaction:
 
 @dataclass(eq=False)
 class Entry:
-    """A place in a log; a marker has no message."""
+    """A place in a log; a marker has no message. What the cleaner took is `gone`, and kept for the check."""
 
     message: OfflineMessage | None
     transaction: Transaction | None
+    gone: bool = False
+
+    def is_committed(self) -> bool:
+        """Tell whether a reader of committed records gets to see it, if it comes before the cleaner."""
+        return self.message is not None and (self.transaction is None or self.transaction.state == "committed")
 
 
 class Broker:
@@ -113,9 +118,33 @@ class Broker:
             if len(found) == limit or (entry.transaction is not None and entry.transaction.state == "open"):
                 break
             position += 1
-            if entry.message is not None and (entry.transaction is None or entry.transaction.state == "committed"):
+            if entry.message is not None and entry.is_committed() and not entry.gone:
                 found.append(entry.message)
         return found, position
+
+    def compact(self, at: At, before: int) -> int:
+        """Leave of each key only the last committed message, in the part of a log before an offset, and nothing aborted.
+
+        What may still be aborted takes nothing's place. Return how many messages are gone.
+        """
+        log = self.logs[at]
+        is_open = (entry.transaction is not None and entry.transaction.state == "open" for entry in log)
+        stable = next((number for number, it_is in enumerate(is_open) if it_is), len(log))
+        last = {
+            entry.message.key: number
+            for number, entry in enumerate(log[:stable])
+            if entry.message is not None and entry.is_committed()
+        }
+        count = 0
+        for number, entry in enumerate(log[: min(before, stable)]):
+            if entry.message is not None and not entry.gone and last.get(entry.message.key) != number:
+                entry.gone = True
+                count += 1
+        return count
+
+    def ever_committed(self, at: At) -> list[OfflineMessage]:
+        """Return all that a reader could have found in a log that was never too late for it."""
+        return [entry.message for entry in self.logs[at] if entry.message is not None and entry.is_committed()]
 
     def committed(self, at: At) -> list[OfflineMessage]:
         """Return all that a reader of committed records finds in a log."""

@@ -15,10 +15,11 @@ from app.domain.locations import Location
 from app.domain.partitioning import partition_for
 from app.domain.tariffs import SeriesDay, Tariff
 from tests.checker import Expected, sequences_problems
-from tests.faults.cluster import At, Broker, FencedError
+from tests.faults.cluster import Broker, FencedError
 from tests.faults.generator import PARTITIONS, Story, story
 from tests.faults.simulated import (
     BY_LOCATION,
+    CHANGELOG,
     INTERVALS,
     PRICED,
     RECORDS,
@@ -84,6 +85,8 @@ class Simulation:
             self._kill(self._choose.choice(self._workers))
         elif kind < 0.97:
             self._move(self._choose.randrange(PARTITIONS))
+        elif kind < 0.98:
+            self._compact(self._choose.choice([CHANGELOG, PRICED, INTERVALS]), self._choose.randrange(PARTITIONS))
         elif self._zombies:
             self._wake(self._choose.randrange(len(self._zombies)))
         self.broker.now_ms += self._choose.choice([0, 1, 20, 200])
@@ -147,6 +150,13 @@ class Simulation:
             self._zombies.append((before, shard))
         self.done["moves"] += 1
         self._open(partition)
+
+    def _compact(self, topic: str, partition: int) -> None:
+        """Let the broker's cleaner come by."""
+        at = (topic, partition)
+        before = self._choose.randint(0, len(self.broker.logs[at]))
+        self._say(f"{topic} of partition {partition} is compacted: {self.broker.compact(at, before)} messages less")
+        self.done["compactions"] += 1
 
     def _wake(self, number: int) -> None:
         """Let an owner that lost its partition go on where it was; the broker has to refuse what it writes."""
@@ -266,8 +276,7 @@ def simulate(seed: int, fault: Fault | None = None) -> tuple[Simulation, Outcome
         problems = list(simulation.problems())
     except Exception as error:  # noqa: BLE001 - the seed has to be named, whatever it was
         problems = [f"{type(error).__name__}: {error}"]
-    forwarded = sum(len(all_of_at) for all_of_at in _logs(simulation.broker, BY_LOCATION))
-    published = sum(len(all_of_at) for all_of_at in _logs(simulation.broker, PRICED))
+    forwarded, published = (len(all_of(simulation.broker, topic)) for topic in (BY_LOCATION, PRICED))
     counts = simulation.done + simulation.broker.counts + totals(simulation.broker)
     counts.update(seeds=1, forwarded_messages=forwarded, priced_messages=published)
     return simulation, Outcome(seed, problems, counts)
@@ -276,14 +285,6 @@ def simulate(seed: int, fault: Fault | None = None) -> tuple[Simulation, Outcome
 def outcome(seed: int) -> Outcome:
     """Run a seed and return what became of it: for processes of a pool."""
     return simulate(seed)[1]
-
-
-def _logs(broker: Broker, topic: str) -> list[list[object]]:
-    return [list(broker.committed(at)) for at in _partitions(topic)]
-
-
-def _partitions(topic: str) -> list[At]:
-    return [(topic, partition) for partition in range(PARTITIONS)]
 
 
 def main() -> None:

@@ -304,10 +304,10 @@ class SimulatedShard:
             self._disk.write([*entries, (META_KEY, meta)])
             yield "stored"
         self.broker.commit(transaction)
-        ends = {at[0]: len(self.broker.logs[at]) for at in transaction.touched if at[0] in {CHANGELOG, PRICED}}
+        ends = {topic: len(self.broker.logs[topic, own]) for topic, own in transaction.touched if own == self.partition}
         yield "committed"
         self._disk.write([*entries, (META_KEY, meta)])
-        self._disk.positions |= ends
+        self._disk.positions |= {topic: end for topic, end in ends.items() if topic in {CHANGELOG, PRICED}}
         if self._choose.random() < 0.3:
             self._disk.keep()
         self._tables.committed()
@@ -333,5 +333,5 @@ def last_by_key(broker: Broker, topic: str) -> dict[str, bytes]:
 
 
 def all_of(broker: Broker, topic: str) -> list[OfflineMessage]:
-    """Return the committed messages of a topic, in order within each partition."""
-    return [one for partition in range(PARTITIONS) for one in broker.committed((topic, partition))]
+    """Return all that was ever committed on a topic, in order within each partition."""
+    return [one for partition in range(PARTITIONS) for one in broker.ever_committed((topic, partition))]

@@ -50,6 +50,7 @@ def test_no_schedule_loses_a_record_or_counts_one_twice(counts: Counts) -> None:
         moved_partitions=done["moves"],
         fenced=done["fenced"],
         aborted_transactions=done["aborted"],
+        compactions=done["compactions"],
     )
 
 
