@@ -144,13 +144,21 @@ class Stream:
         return next(p for p in range(self.settings.partitions) if p not in own)
 
     def publish(
-        self, *values: Json | list[Json] | bytes | None, key: bytes | str | None = "", partition: int | None = None
+        self,
+        *values: Json | list[Json] | bytes | None,
+        key: bytes | str | None = "",
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
     ) -> list[RecordMetadata]:
-        """Publish messages to `meter.records` in order; keyed by location_id where nothing else is said."""
-        return self._run(self._publish(values, key, partition))
+        """Publish messages to `meter.records` in order; keyed by location_id, and timed now, where nothing else is said."""
+        return self._run(self._publish(values, key, partition, timestamp_ms))
 
     async def _publish(
-        self, values: Iterable[Json | list[Json] | bytes | None], key: bytes | str | None, partition: int | None
+        self,
+        values: Iterable[Json | list[Json] | bytes | None],
+        key: bytes | str | None,
+        partition: int | None,
+        timestamp_ms: int | None,
     ) -> list[RecordMetadata]:
         waiting = []
         for value in values:
@@ -158,7 +166,7 @@ class Stream:
             own = key_of(value) if key == "" else key
             key_bytes = own.encode() if isinstance(own, str) else own
             self.published.append(raw)
-            waiting.append(await self._producer.send(self.names.records, raw, key_bytes, partition))
+            waiting.append(await self._producer.send(self.names.records, raw, key_bytes, partition, timestamp_ms))
         await self._producer.flush()
         return [await each for each in waiting]
 
@@ -248,7 +256,7 @@ class Stream:
 
     def _about(self, topic: str, location_id: str) -> list[Json]:
         prefix = f"{location_id}|".encode()
-        return [json.loads(each.value) for each in self.seen(topic) if each.key.startswith(prefix)]
+        return [json.loads(each.value) for each in self.seen(topic) if each.value and each.key.startswith(prefix)]
 
     def rejected(self, location_id: str | None = None) -> list[Json]:
         """Return what was refused (of a location), in order within each partition."""
@@ -356,20 +364,31 @@ class Stream:
             time.sleep(0.2)
 
     def newest_priced(self) -> dict[str, bytes]:
-        """Return what the priced records with the highest sequences say, by interval id, without their tails."""
+        """Return what the priced records with the highest sequences say, by interval id, without their tails.
+
+        What was deleted is not among them.
+        """
         newest: dict[str, tuple[int, bytes]] = {}
         for each in self.seen(self.names.priced):
+            if each.value is None:
+                newest.pop(each.key.decode(), None)
+                continue
             interval_id, sequence = each.key.decode(), sequence_of(each.value)
             if interval_id not in newest or newest[interval_id][0] < sequence:
                 newest[interval_id] = (sequence, body_of(each.value))
         return {interval_id: body for interval_id, (_, body) in newest.items()}
 
     def check_sequences(self) -> None:
-        """Require that each interval's sequences are 1, 2, 3 … in the one partition of its location."""
+        """Require that each interval's sequences are 1, 2, 3 … in the one partition of its location, and none after deletion."""
         last: Counter[str] = Counter()
+        deleted: set[str] = set()
         for each in self.seen(self.names.priced):
             interval_id = each.key.decode()
             assert each.partition == self.partition_of(interval_id.split("|")[0]), interval_id
+            assert interval_id not in deleted, f"{interval_id} came back"
+            if each.value is None:
+                deleted.add(interval_id)
+                continue
             assert json.loads(each.value)["interval_id"] == interval_id
             sequence = sequence_of(each.value)
             assert sequence == last[interval_id] + 1, f"{interval_id}: sequence {sequence} after {last[interval_id]}"

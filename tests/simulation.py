@@ -170,7 +170,7 @@ class SimulatedPartition:
             self.changelog.append((key, value))
             self.store.write(interval_entries(key, value))
         self.store.write(priced_entry(interval_id.encode(), value) for interval_id, value in changes.priced.items())
-        self.closed = (self.pipeline.retention.closed_us, self.pipeline.retention.swept_us)
+        self.closed = (self.pipeline.retention.closed_us, self.pipeline.retention.sure_us())
         self.records_to, self.intervals_to = self._ahead
         self.counts.update(self.pipeline.metrics)
         self.pipeline.metrics.clear()

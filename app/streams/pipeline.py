@@ -364,21 +364,29 @@ class Pipeline:
         self.bucketer.closed_us = closed_us
 
     def sweep(self, limit: int) -> None:
-        """Delete what is older than what is kept, about `limit` meters and intervals of it.
+        """Delete what is older than what is kept, about `limit` meters and intervals of it."""
+        for interval_id, _, _ in self.retention.sweep(self.tables, limit):
+            if self._delete(interval_id):
+                self.retention.missed.discard(interval_id)
+            else:
+                self.retention.missed.add(interval_id)
 
-        What is still at work, or on its way to pricing, is left for the next sweep.
-        """
-        for interval_id, interval, before in self.retention.sweep(self.tables, limit):
-            waits = interval.held and self.bucketer.meter(_meter_of(interval_id)) is not None
-            if waits or interval_id in self._in_flight or self.tables.is_changed(interval_id):
-                continue
-            key = interval_id.encode()
-            self._sink.emit("intervals", key, None)
-            if before is not None:
-                self._sink.emit("priced", key, None)
-            self.tables.delete(interval_id)
-            self._held_since_s.pop(interval_id, None)
-            self.metrics["deleted"] += 1
+    def _delete(self, interval_id: str) -> bool:
+        """Delete an interval and its price; not while it waits to be published, or is on its way to pricing: tell which."""
+        if interval_id in self.tables.changes.deleted:
+            return True  # the store has it until the transaction is committed
+        interval = self.tables.interval(interval_id)
+        waits = interval is not None and interval.held and self.bucketer.meter(_meter_of(interval_id)) is not None
+        if waits or interval_id in self._in_flight:
+            return False
+        key = interval_id.encode()
+        self._sink.emit("intervals", key, None)
+        if self.tables.priced_value(interval_id) is not None:
+            self._sink.emit("priced", key, None)
+        self.tables.delete(interval_id)
+        self._held_since_s.pop(interval_id, None)
+        self.metrics["deleted"] += 1
+        return True
 
     # The end of a transaction
 
@@ -423,6 +431,10 @@ class Pipeline:
                 self._publish(interval_id, interval, meter)
             else:
                 held.setdefault(interval_id, now_s)
+        missed = self.retention.missed
+        for interval_id in sorted(missed):
+            if self._delete(interval_id):
+                missed.discard(interval_id)
         self._pricer.ledger.settle()
         for prefix, walks in self.walks.take_changes():
             self.tables.put_walks(prefix, walks)

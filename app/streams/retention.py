@@ -41,8 +41,10 @@ class Retention:
         "_days",
         "_kept_days",
         "_place",
+        "_sure_us",
         "_target_us",
         "closed_us",
+        "missed",
         "next_us",
         "swept_us",
         "window",
@@ -56,12 +58,14 @@ class Retention:
         self._kept_days: Final = kept_days
         self._place: tuple[str, int] | None = None
         self._target_us = 0
+        self.missed: set[str] = set()
+        """What was found and could not be deleted yet."""
         self.restore(0, 0)
 
     def restore(self, closed_us: int, swept_us: int) -> None:
         """Take up what was committed. What is closed stays closed, also under a longer retention, or none."""
         self.closed_us = closed_us
-        self.swept_us = swept_us
+        self.swept_us = self._sure_us = swept_us
         self._look_ahead()
         self._begin()
 
@@ -90,6 +94,12 @@ class Retention:
     def is_sweeping(self) -> bool:
         """Tell whether there is something left to look through."""
         return self._place is not None
+
+    def sure_us(self) -> int:
+        """Return how far everything has been deleted: what was missed is found again from there after a crash."""
+        if not self.missed:
+            self._sure_us = self.swept_us
+        return self._sure_us
 
     def _begin(self) -> None:
         """Begin at the first meter when more may be deleted than the last time."""

@@ -322,7 +322,7 @@ class Shard:
         logged = list(changelog_entries(changes))
         for key, value in logged:
             outbox.append(changelog, key, value)
-        self.meta.closed_us, self.meta.swept_us = self.pipeline.retention.closed_us, self.pipeline.retention.swept_us
+        self.meta.closed_us, self.meta.swept_us = self.pipeline.retention.closed_us, self.pipeline.retention.sure_us()
         meta = msgspec.json.encode(self.meta)
         outbox.append(changelog, META_KEY, meta)
         await outbox.send_all()

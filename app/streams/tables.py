@@ -80,7 +80,7 @@ class Changes:
         """Begin with nothing."""
         self.intervals: dict[str, tuple[Interval, Meter]] = {}
         self.ids_of_meter: dict[str, list[str]] = {}
-        self.deleted: list[str] = []
+        self.deleted: set[str] = set()
         self.priced: dict[str, bytes | None] = {}
         self._priced_of_meter: dict[str, list[str]] = {}
         self._unsorted: list[str] = []
@@ -141,16 +141,15 @@ class Tables:
             _insert(changes.ids_of_meter.setdefault(meter.text.prefix, []), interval_id)
         changes.intervals[interval_id] = (interval, meter)
 
-    def is_changed(self, interval_id: str) -> bool:
-        """Tell whether the open transaction has changed an interval or its price."""
-        return interval_id in self.changes.intervals or interval_id in self.changes.priced
-
     def delete(self, interval_id: str) -> None:
-        """Delete an interval and its price, which the open transaction has not changed, and which nobody asks for in it."""
+        """Delete an interval and its price. Nobody may ask for the interval again in the open transaction."""
+        changes = self.changes
         self._intervals.pop(interval_id, None)
         self._fresh.discard(interval_id)
-        self.changes.deleted.append(interval_id)
-        self.changes.priced[interval_id] = None
+        if changes.intervals.pop(interval_id, None) is not None:
+            changes.ids_of_meter[prefix_of(interval_id)].remove(interval_id)
+        changes.deleted.add(interval_id)
+        changes.priced[interval_id] = None
 
     def note_first(self, interval_id: str) -> None:
         """Remember that an interval was never there before, so that no price of it can be either."""
@@ -159,7 +158,7 @@ class Tables:
     def priced_value(self, interval_id: str) -> bytes | None:
         """Return the last published record of an interval."""
         value = self.changes.priced.get(interval_id)
-        if value is None and interval_id not in self._fresh:
+        if value is None and interval_id not in self._fresh and interval_id not in self.changes.priced:
             value = self._store.get(PRICED_MARK + interval_id.encode())
         return value
 
@@ -348,7 +347,7 @@ def changelog_entries(changes: Changes) -> Iterator[Entry]:
     """Yield what a transaction puts into the changelog of the table `intervals`; that of `priced` is its own topic."""
     for interval_id, (interval, _) in changes.intervals.items():
         yield INTERVAL_MARK + interval_id.encode(), encode_state(interval)
-    for interval_id in changes.deleted:
+    for interval_id in sorted(changes.deleted):
         yield INTERVAL_MARK + interval_id.encode(), None
     for prefix, grid in changes.grids.items():
         yield GRID_MARK + prefix.encode(), grid.encode()

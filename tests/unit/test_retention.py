@@ -174,6 +174,42 @@ def test_however_the_log_is_cut_and_crashes_the_same_is_refused_and_deleted(seed
         assert [sequence for sequence, _ in found] == list(range(1, len(found) + 1))
 
 
+def test_what_is_on_its_way_to_pricing_is_deleted_once_it_is_priced_and_after_a_crash_too() -> None:
+    simulated = partition(submitted(*days(10)))
+    simulated.take(40, 0)
+    simulated.commit()
+    for _ in range(50):
+        simulated.pipeline.sweep(5)
+    simulated.commit()
+    assert not simulated.pipeline.retention.is_sweeping
+    assert simulated.counts["deleted"] == 0, "all are on their way"
+    assert simulated.closed[1] == 0, "a crash would look for them again"
+    simulated.open()
+    assert simulated.pipeline.retention.is_sweeping
+    simulated.pipeline.sweep(100)
+    simulated.take(0, 40)
+    simulated.commit()
+    assert simulated.counts["deleted"] == 24
+    assert simulated.closed[1] == simulated.closed[0]
+    assert len(simulated.states()) == len(simulated.final_bodies()) == 16
+    assert len(list(simulated.store.items(b"p", b"q"))) == 16
+
+
+def test_a_sweep_that_follows_another_at_once_deletes_nothing_twice() -> None:
+    simulated = partition(submitted(*days(10)))
+    simulated.take(24, 0)
+    simulated.commit()
+    simulated.take(0, 24)
+    simulated.commit()
+    simulated.pipeline.sweep(1)
+    simulated.take(16, 0)  # the cutoff grows while the sweep is on its way
+    simulated.pipeline.sweep(100)
+    simulated.commit()
+    simulated.finish()
+    tombstones = [key for key, value in simulated.intervals if value is None]
+    assert len(tombstones) == len(set(tombstones)) == simulated.counts["deleted"] == 24
+
+
 def test_prices_that_an_open_tier_period_counts_from_are_kept() -> None:
     simulated = partition(submitted(*days(30)), tariff=TIERED)
     without = partition(submitted(*days(30)), AgeLimits(), TIERED)
