@@ -66,6 +66,9 @@ bench: setup ## Measure how fast it is on this machine
 lock: setup ## Choose the newest allowed versions of all packages and write the lock files
 	@$(COMPILE) --upgrade --output-file requirements.lock pyproject.toml
 	@$(COMPILE) --upgrade --extra dev --extra fuzz --extra oracles --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	@# pip-compile drops the markers of what extras name; where there is no wheel of atheris, `make setup` must not ask for it.
+	@marker=$$(sed -n 's/^ *"atheris[^;]*; *\(.*\)",.*/\1/p' pyproject.toml) && test -n "$$marker" && \
+	sed -i.bak "s/^atheris==[^ ]*/& ; $$marker/" requirements-dev.lock && rm requirements-dev.lock.bak
 
 clean: ## Remove what the commands have made, .venv included
 	rm -rf $(VENV) build dist .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
