@@ -10,7 +10,6 @@ from typing import get_args
 
 import pytest
 
-from app.streams.reference import earlier
 from tests.faults.scale import FULL, Counts, scaled
 from tests.faults.simulate import Outcome, outcome, simulate
 from tests.faults.simulated import Fault
@@ -72,11 +71,3 @@ def test_what_is_broken_on_purpose_is_found(fault: Fault, counts: Counts) -> Non
 def test_a_seed_runs_the_same_way_each_time(counts: Counts) -> None:
     assert simulate(7)[0].lines == simulate(7)[0].lines
     counts.note("schedules run twice", seeds=1)
-
-
-def test_documents_are_read_as_far_as_by_whoever_read_least(counts: Counts) -> None:
-    """The next owner has to price again what the last one priced without having read a document."""
-    before = {"tariffs": {"0": 8, "1": 3}, "series": {"0": 2}}
-    assert earlier(before, {"tariffs": {"0": 7, "1": 5}}) == {"tariffs": {"0": 7, "1": 3}, "series": {"0": 0}}
-    assert earlier(before, before) == before
-    counts.note("documents that one worker had read before another", documents=1)
