@@ -52,7 +52,8 @@ class LocalBroker:
         """Prepare a broker; nothing starts yet. ``jars`` is the folder with Kafka's jars.
 
         ``extra_properties`` win over our own. ``preferred_port`` is taken for the first start if it is free.
-        ``format_options`` go to the tool that formats the storage. ``cluster_id`` is given to brokers of one cluster.
+        ``format_options`` go to the tool that formats the storage the first time, and so does ``cluster_id``, the same for
+        all brokers of a cluster; a broker without one is a cluster of its own.
         """
         self.data_dir: Final = data_dir.resolve()
         self.log_path: Final = log_path or self.data_dir / "broker.log"
@@ -233,7 +234,7 @@ class LocalBroker:
         )
 
     def _await_ready(self) -> bool:
-        """Wait until the cluster counts its one broker as live; False when the process ends or time is up."""
+        """Wait until it answers and its cluster counts a broker as live; False when the process ends or time is up."""
         assert self._child is not None  # noqa: S101 - launched just before
         assert self._ports is not None  # noqa: S101 - chosen before that
         cluster = self._cluster_id()

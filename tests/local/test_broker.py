@@ -13,7 +13,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from app.local.broker import LocalBroker
+from app.local.broker import LocalBroker, new_cluster_id
 from app.local.errors import BrokerError
 from app.local.java import Java
 from app.local.launch import start_identity
@@ -22,12 +22,13 @@ from app.local.probe import live_cluster
 pytestmark = pytest.mark.broker
 
 ROOT = Path(__file__).parents[2]
+CLUSTER_ID = new_cluster_id()
 
 
 @pytest.fixture(scope="module")
 def neighbour(java: Java, kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
     """Another local broker that is already there."""
-    with LocalBroker(tmp_path_factory.mktemp("neighbour"), java=java, jars=kafka_jars) as broker:
+    with LocalBroker(tmp_path_factory.mktemp("neighbour"), java=java, jars=kafka_jars, cluster_id=CLUSTER_ID) as broker:
         yield broker
 
 
@@ -122,6 +123,10 @@ def test_a_port_that_is_taken_after_it_was_chosen_is_given_up(
     with second:
         assert second.bootstrap_servers != neighbour.bootstrap_servers
         assert neighbour.is_running
+
+
+def test_a_broker_belongs_to_the_cluster_that_it_is_told(neighbour: LocalBroker) -> None:
+    assert live_cluster("127.0.0.1", int(neighbour.bootstrap_servers.partition(":")[2]), 5) == CLUSTER_ID
 
 
 def test_a_folder_in_use_is_refused(neighbour: LocalBroker, java: Java, kafka_jars: Path) -> None:
