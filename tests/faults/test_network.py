@@ -1,4 +1,4 @@
-"""A network that is cut or half open: the worker comes back by itself within ten seconds of it, and results are exact."""
+"""A network that is cut, slow or half open: the worker comes back by itself within ten seconds of it, and results are exact."""
 
 import os
 import time
@@ -9,7 +9,9 @@ import pytest
 
 from app.local.broker import LocalBroker
 from app.local.java import Java
+from app.local.probe import live_cluster
 from app.local.resolve import BOOTSTRAP_VARIABLE
+from app.local.server_properties import HOST
 from tests.cluster import broker_behind
 from tests.faults.load import Feeder, load_documents, load_messages
 from tests.faults.scale import Counts, scaled
@@ -66,8 +68,33 @@ def test_connections_that_are_cut_every_second(
     assert back_s < BACK_WITHIN_S
     assert worker.exit_code is None
     counts.note(
-        "the worker's connections cut every second", records=len(messages), cut=cut, seconds_until_prices=back_s
+        "the worker's connections cut every second",
+        records=len(messages),
+        cut=cut,
+        until_prices_s=round(back_s, 1),
     )
+
+
+def test_a_network_that_takes_its_time(
+    proxied_broker: LocalBroker, proxy: Proxy, streams: Callable[..., Stream], counts: Counts
+) -> None:
+    stream = streams(proxied_broker.bootstrap_servers, partitions=2, emit_every_s=1)
+    load_documents(stream, LOCATIONS)
+    messages = load_messages(12, LOCATIONS, scaled(1500, 10_000))
+    worker = stream.worker(bootstrap_servers=proxy.address)
+    proxy.to_broker_delay_s = proxy.to_client_delay_s = 0.1
+    try:
+        asked_s = time.monotonic()
+        assert live_cluster(HOST, proxy.port, timeout_s=10) is not None
+        assert time.monotonic() - asked_s >= 0.2
+        with Feeder(stream, messages, per_second=400):
+            stream.wait(lambda: stream.seen(stream.names.priced), "the first prices")
+        stream.verify()
+    finally:
+        proxy.to_broker_delay_s = proxy.to_client_delay_s = 0.0
+    assert worker.exit_code is None
+    assert not worker.logged("partition_failed")
+    counts.note("200 ms from the worker to the broker and back", records=len(messages), round_trip_ms=200)
 
 
 def test_a_half_open_network(
