@@ -37,6 +37,11 @@ class Worker:
         """The exit status, or None while it runs."""
         return self._process.poll()
 
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid
+
     def output(self) -> str:
         """Return what it has written to its standard output."""
         return self._output_path.read_text(encoding="utf-8", errors="replace")

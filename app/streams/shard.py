@@ -23,6 +23,7 @@ from faust.types import TP
 from app.domain.reference import Affected, ReferenceBook
 from app.streams.chunks import Gate
 from app.streams.config import StreamConfig
+from app.streams.faults import StoreCorruptError, StoreError
 from app.streams.outbox import Outbox
 from app.streams.pipeline import Context, Pipeline, Stage
 from app.streams.retention import AgeLimits
@@ -157,7 +158,12 @@ class Shard:
         self._task = asyncio.create_task(self._run(), name=f"shard-{self.partition}")
 
     async def close(self) -> None:
-        """Finish the open transaction if that is soon done, and let go of everything."""
+        """Finish the open transaction if that is soon done, and let go of everything.
+
+        Raises:
+            StoreError: the disk does not take what the store has in memory. Everything else has been let go of.
+
+        """
         self._closing = True
         self._wake.set()
         for tp in self.tps:
@@ -168,9 +174,19 @@ class Shard:
         with contextlib.suppress(TimeoutError, Exception):
             await asyncio.wait_for(self._producer.stop(), _CLOSE_TIMEOUT_S)
         if hasattr(self, "store"):
+            self._close_store()
+
+    def _close_store(self) -> None:
+        try:
             self.store.close()
-            if self._distrusted:
-                self.store.remove()
+        except StoreCorruptError as error:
+            log.warning("store_corrupt", reason=str(error), action="rebuild from the changelog")
+            self._distrusted = True
+        except StoreError:
+            if not self._distrusted:
+                raise
+        if self._distrusted:
+            self.store.remove()
 
     def distrust_store(self) -> None:
         """Let the local store be removed when the shard is closed: the next owner builds it anew from the changelog."""

@@ -137,7 +137,9 @@ class Shards:
         for shard in shards:
             for tp in shard.tps:
                 self._parts.gate.close(tp)
-        await asyncio.gather(*(shard.close() for shard in shards), return_exceptions=True)
+        for result in await asyncio.gather(*(shard.close() for shard in shards), return_exceptions=True):
+            if isinstance(result, StoreError):
+                exit_for_store(result)
 
     async def stop(self) -> None:
         """Close all shards for good."""
@@ -174,7 +176,7 @@ class Shards:
         self._retries[shard.partition] = asyncio.create_task(self._reopen(shard, first_s))
 
     async def _reopen(self, shard: Shard, delay_s: float) -> None:
-        await shard.close()
+        await _close(shard)
         while self._shards.get(shard.partition) is shard:
             await asyncio.sleep(delay_s)
             try:
@@ -190,7 +192,7 @@ class Shards:
                 shard = half_open
                 if isinstance(error, StoreCorruptError):
                     shard.distrust_store()
-                await shard.close()
+                await _close(shard)
             else:
                 log.info("partition_reopened", partition=shard.partition)
                 break
@@ -236,6 +238,13 @@ class Shards:
                 totals = dict(sorted(self.totals().items()))
                 log.info("throughput", records_per_second=round(rate), **dict(sorted(recent.items())), totals=totals)
             last_s = now_s
+
+
+async def _close(shard: Shard) -> None:
+    try:
+        await shard.close()
+    except StoreError as error:
+        exit_for_store(error)
 
 
 def exit_for_store(error: BaseException) -> Any:

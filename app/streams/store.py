@@ -4,14 +4,27 @@ It is a copy: everything in it can be read again from the changelog topics, and 
 are written together with the changes. A store that cannot be opened, or that belongs to other topics, is thrown away.
 """
 
+import contextlib
+import errno
 import fcntl
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Final
 
 import structlog
-from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    DbClosedError,
+    DBCompressionType,
+    Options,
+    Rdict,
+    ReadOptions,
+    WriteBatch,
+    WriteOptions,
+)
 
 from app.streams.faults import StoreCorruptError, StoreError
 
@@ -28,6 +41,14 @@ _WITHOUT_LOG: Any = WriteOptions()
 _WITHOUT_LOG.disable_wal = True
 """What a killed process had not written to a file yet is read from the changelog again, from the position that the files have."""
 
+_DISK_REFUSES: Final = tuple(
+    map(
+        os.strerror,
+        (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EMFILE, errno.ENFILE),
+    )
+)
+"""What the operating system says when it takes nothing more: the files that are there are right, and are kept."""
+
 _FORMAT: Final = "1"
 _FORMAT_KEY: Final = b"#format"
 
@@ -36,11 +57,15 @@ def lock_data_dir(data_dir: Path) -> IO[bytes]:
     """Take a data folder for this process, until the file that is returned is closed or the process ends.
 
     Raises:
-        StoreError: another worker has it.
+        StoreError: another worker has it, or the disk does not take it.
 
     """
-    data_dir.mkdir(parents=True, exist_ok=True)
-    lock = (data_dir / "lock").open("ab")
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "lock").open("ab")
+    except OSError as error:
+        message = f"METERSTREAM_DATA_DIR={data_dir} cannot be used: {error}"
+        raise StoreError(message) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -72,8 +97,15 @@ class PartitionStore:
         self._cache = cache
         self._format = f"{_FORMAT}\n{identity}".encode()
         self._db = self._open()
-        if self._db.get(_FORMAT_KEY) != self._format:
+        if not self._is_ours():
             self.wipe()
+
+    def _is_ours(self) -> bool:
+        try:
+            return self.get(_FORMAT_KEY) == self._format
+        except StoreCorruptError as error:
+            log.warning("store_unusable", path=str(self._path), reason=str(error), action="rebuild from the changelog")
+            return False
 
     def _open(self) -> Rdict:
         try:
@@ -84,9 +116,12 @@ class PartitionStore:
                     f"{self._path} is in use by another process (each worker needs a METERSTREAM_DATA_DIR of its own)"
                 )
                 raise StoreError(message) from error
+            if any(refusal in str(error) for refusal in _DISK_REFUSES):
+                message = f"{self._path} cannot be opened: {error}"
+                raise StoreError(message) from error
             log.warning("store_unusable", path=str(self._path), reason=str(error), action="rebuild from the changelog")
-        self.remove()
         try:
+            self.remove()
             return self._open_or_create()
         except Exception as error:
             message = f"{self._path} cannot be opened: {error}"
@@ -104,15 +139,37 @@ class PartitionStore:
             self._path.unlink(missing_ok=True)
 
     def wipe(self) -> None:
-        """Begin empty."""
-        self._db.close()
-        self.remove()
-        self._db = self._open()
-        self._db[_FORMAT_KEY] = self._format
+        """Begin empty.
+
+        Raises:
+            StoreError: the disk does not take it.
+
+        """
+        with contextlib.suppress(StoreError):  # what cannot be written to files any more is not wanted either
+            self.close()
+        try:
+            self.remove()
+            self._db = self._open()
+            self._db[_FORMAT_KEY] = self._format
+        except StoreError:
+            raise
+        except Exception as error:
+            raise self._not_written(error) from error
 
     def close(self) -> None:
-        """Close the database; this object is of no use afterwards."""
-        self._db.close()
+        """Write to files what is in memory and close the database; this object is of no use afterwards, whatever is raised.
+
+        Raises:
+            StoreError: the disk does not take it.
+            StoreCorruptError: what is on the disk is not what was written.
+
+        """
+        try:
+            self._db.close()
+        except DbClosedError:
+            return
+        except Exception as error:
+            raise self._not_written(error) from error
 
     def get(self, key: bytes) -> bytes | None:
         """Return a value, or None.
@@ -174,9 +231,19 @@ class PartitionStore:
     def _corrupt(self, error: BaseException) -> StoreCorruptError:
         return StoreCorruptError(f"{self._path} cannot be read: {error}")
 
+    def _not_written(self, error: BaseException) -> StoreError:
+        if str(error).startswith("Corruption"):
+            return self._corrupt(error)
+        return StoreError(f"{self._path} cannot be written: {error}")
+
     def position(self, topic: str) -> int:
-        """Return the offset of the changelog's first record that is not in the store."""
-        value = self._db.get(_POSITION_MARK + topic.encode())
+        """Return the offset of the changelog's first record that is not in the store.
+
+        Raises:
+            StoreCorruptError: what is on the disk is not what was written.
+
+        """
+        value = self.get(_POSITION_MARK + topic.encode())
         return 0 if value is None else int(value)
 
     def write(self, entries: Iterable[tuple[bytes, bytes | None]], positions: Mapping[str, int]) -> None:
@@ -199,10 +266,7 @@ class PartitionStore:
         try:
             self._db.write(batch, _WITHOUT_LOG)
         except Exception as error:
-            if str(error).startswith("Corruption"):
-                raise self._corrupt(error) from error
-            message = f"{self._path} cannot be written: {error}"
-            raise StoreError(message) from error
+            raise self._not_written(error) from error
 
     def begin_bulk(self) -> None:
         """Expect very many entries: what is written is not put in order in the background meanwhile.
@@ -227,8 +291,7 @@ class PartitionStore:
             # RocksDB writes a file with its options each time.
             self._db.set_options({"disable_auto_compactions": "false" if wanted else "true"})
         except Exception as error:
-            message = f"{self._path} cannot be written: {error}"
-            raise StoreError(message) from error
+            raise self._not_written(error) from error
 
 
 def _options(cache: StoreCache) -> Options:

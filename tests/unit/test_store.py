@@ -1,15 +1,18 @@
 """The local store: what is in it belongs together with the position that it tells, however the process ended."""
 
+import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from app.streams.faults import StoreCorruptError
-from app.streams.store import PartitionStore, StoreCache
+from app.streams.faults import StoreCorruptError, StoreError
+from app.streams.store import PartitionStore, StoreCache, lock_data_dir
 
 WRITER = """
 import sys, time
@@ -97,3 +100,62 @@ def test_entries_that_cannot_be_read_are_not_taken_for_the_end(tmp_path: Path) -
         list(damaged.items(b"0", b"9"))
     assert len(list(damaged.items(b"00000", b"00010"))) == 10
     damaged.close()
+
+
+@contextlib.contextmanager
+def files_of_at_most(size_bytes: int) -> Iterator[None]:
+    """Let the operating system refuse whatever makes a file larger: Python ignores the signal, so that writes fail."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def write_more_than_memory_takes(store: PartitionStore) -> None:
+    """40 MB: the buffers are written to files in the background, and only a later write can tell what became of that."""
+    for number in range(200):
+        store.write([(b"%d-%d" % (number, at), os.urandom(1000)) for at in range(200)], {"topic": number})
+
+
+def test_a_disk_that_takes_no_more_is_told_when_memory_is_full(tmp_path: Path) -> None:
+    store = opened(tmp_path / "store")
+    with files_of_at_most(100_000), pytest.raises(StoreError, match="store cannot be written"):
+        write_more_than_memory_takes(store)
+    with pytest.raises(StoreError, match="store cannot be written"):
+        store.close()
+    store.close()
+    again = opened(tmp_path / "store")
+    assert again.position("topic") == 0
+    again.close()
+
+
+def test_a_disk_that_takes_no_more_is_told_when_the_store_is_closed(tmp_path: Path) -> None:
+    store = opened(tmp_path / "store")
+    store.write([(b"a", b"1")], {"topic": 7})
+    store.close()
+    store = opened(tmp_path / "store")
+    store.write([(b"b", os.urandom(200_000))], {"topic": 8})
+    with files_of_at_most(100_000), pytest.raises(StoreError, match="store cannot be written"):
+        store.close()
+    again = opened(tmp_path / "store")
+    assert (list(again.items(b"a", b"z")), again.position("topic")) == ([(b"a", b"1")], 7)
+    again.close()
+
+
+def test_a_store_that_a_full_disk_does_not_let_open_is_kept(tmp_path: Path) -> None:
+    store = opened(tmp_path / "store")
+    store.write([(b"a", b"1")], {"topic": 7})
+    store.close()
+    with files_of_at_most(1000), pytest.raises(StoreError, match="store cannot be opened"):
+        opened(tmp_path / "store")
+    again = opened(tmp_path / "store")
+    assert (again.get(b"a"), again.position("topic")) == (b"1", 7)
+    again.close()
+
+
+def test_a_data_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"METERSTREAM_DATA_DIR=.*/file/data cannot be used: .*Not a directory"):
+        lock_data_dir(tmp_path / "file" / "data")
