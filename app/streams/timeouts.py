@@ -9,4 +9,7 @@ This is how a half-open connection is noticed: nobody closes it, and nothing tha
 waits may follow each other, one for the metadata and one for the coordinator. A join of the group that has to wait longer for
 other workers is sent again under the same member id, which the broker takes for the same join; a batch that is sent
 again has the same sequence number, which the broker knows.
+
+In a cluster the copies of a batch may have to wait longer than this for a broker that was lost, until the others have given
+it up (`broker.session.timeout.ms`, 9 s by default): the batch is sent again meanwhile, or its shard is opened anew.
 """
