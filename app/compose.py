@@ -41,7 +41,12 @@ def create_app(settings: Settings | None = None, *, validate: Stage = reading_of
         cache=StoreCache(given.store_cache_mb),
         validate=validate,
     )
-    return build_app(given, parts)
+    app = build_app(given, parts)
+    if given.health_port is not None:
+        from app.web.health import HealthServer
+
+        app.beside = (HealthServer(given.health_host, given.health_port, app.condition),)
+    return app
 
 
 class OfflineResult(NamedTuple):

@@ -199,6 +199,15 @@ class Settings(BaseSettings):
         default=720, description="How long meter.rejected is kept; set when topics are created."
     )
 
+    health_port: Annotated[int | None, Field(ge=1, le=65_535), BeforeValidator(_off_to_none)] = Field(
+        default=None,
+        description="Port on which a worker answers GET /health/live, /health/ready and /metrics. Off when not set.",
+    )
+    health_host: Annotated[str, AfterValidator(_check_not_empty)] = Field(
+        default="127.0.0.1",
+        description="Address on which it listens for that; nobody has to sign in, so open it to your own network only.",
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="How much is logged.")
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto",

@@ -1,7 +1,7 @@
 """The Faust application: its topics, its tables and its two agents, which hand the chunks of a partition to its shard."""
 
 import logging
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Protocol
 
 import faust
 from faust.app.base import BootStrategy
@@ -9,6 +9,7 @@ from faust.types import TP
 
 from app.domain.reference import ReferenceBook
 from app.streams.chunks import ChunkTopic, ChunkTransport, Gate
+from app.streams.condition import Condition
 from app.streams.config import StreamConfig
 from app.streams.faults import StoreError
 from app.streams.faust_tables import ShardTable
@@ -30,6 +31,16 @@ class _NoWeb(BootStrategy):
     enable_web = False
 
 
+class Beside(Protocol):
+    """Something that runs in the worker's loop from before the first document is read until the last shard is closed."""
+
+    async def start(self) -> None:
+        """Begin."""
+
+    async def stop(self) -> None:
+        """End."""
+
+
 class MeterApp(faust.App):
     """Faust's application with the parts of meterstream that its services look for."""
 
@@ -40,6 +51,7 @@ class MeterApp(faust.App):
     topic_names: TopicNames
     data_dir_lock: IO[bytes]
     book: ReferenceBook
+    beside: tuple[Beside, ...] = ()
 
     logger = logging.getLogger("faust.app")
     BootStrategy = _NoWeb
@@ -56,6 +68,8 @@ class MeterApp(faust.App):
     async def on_first_start(self) -> None:
         """Read the reference documents whole before anything is fetched."""
         await super().on_first_start()
+        for each in self.beside:
+            await each.start()
         await check_access(self.settings, worker_needs(self.settings))
         await require_topics(self.settings)
         await self.reference.start()
@@ -64,7 +78,13 @@ class MeterApp(faust.App):
         """Close the shards while the consumer still is in its group, so that their last transactions are committed."""
         await self.shards.stop()
         await self.reference.stop()
+        for each in self.beside:
+            await each.stop()
         await super().on_stop()
+
+    def condition(self) -> Condition:
+        """Return what the worker does at this moment."""
+        return Condition(self.reference.is_read, self.shards.condition())
 
 
 def build_app(settings: StreamConfig, parts: ShardParts) -> MeterApp:

@@ -84,6 +84,11 @@ class ReferenceReader:
         """Return how far the book has been read."""
         return {topic: dict(offsets) for topic, offsets in self._positions.items()}
 
+    @property
+    def is_read(self) -> bool:
+        """Tell whether everything that was there at the start has been read."""
+        return self._task is not None
+
     async def start(self) -> None:
         """Read everything that is there, then go on reading in the background."""
         consumer = self._consumer = AIOKafkaConsumer(

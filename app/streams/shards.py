@@ -13,6 +13,7 @@ from faust.types import TP
 
 from app.streams.changelog import catch_up
 from app.streams.chunks import Chunk
+from app.streams.condition import PartitionCondition, PartitionState
 from app.streams.faults import StoreCorruptError, StoreError
 from app.streams.progress import Progress
 from app.streams.reference import Change, ReferenceReader
@@ -47,6 +48,7 @@ class Shards:
         self._parts: Final = parts
         self.reference = reference
         self._shards: dict[int, Shard] = {}
+        self._assigned: list[int] | None = None
         self.progress: Final = Progress()
         self._retries: dict[int, asyncio.Task[None]] = {}
         self._failures: Counter[int] = Counter()
@@ -69,8 +71,8 @@ class Shards:
         In this order: what an owner commits before it is fenced is read, and afterwards it commits nothing.
         """
         self._positioner = positioner
-        wanted = sorted(set(partitions))
-        await self.close()
+        wanted = self._assigned = sorted(set(partitions))
+        await self._close_all()
         if not wanted:
             return
         began_s = time.monotonic()
@@ -83,12 +85,12 @@ class Shards:
                 log.warning("store_corrupt", reason=str(error), action="rebuild from the changelog")
                 for shard in self.open_shards():
                     shard.distrust_store()
-                await self.close()
+                await self._close_all()
             except StoreError as error:
                 exit_for_store(error)
             except Exception as error:  # noqa: BLE001 - the broker may be away: it comes back
                 log.warning("open_failed", partitions=wanted, reason=repr(error), again_in_s=delay_s)
-                await self.close()
+                await self._close_all()
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, RETRY_MOST_S)
         if self._report_task is None:
@@ -130,6 +132,10 @@ class Shards:
 
     async def close(self) -> None:
         """Close all shards: the partitions are revoked, or the worker stops."""
+        self._assigned = None
+        await self._close_all()
+
+    async def _close_all(self) -> None:
         for task in self._retries.values():
             task.cancel()
         self._retries.clear()
@@ -215,6 +221,25 @@ class Shards:
                 shard.follow(Work(tuple(change.affected), tuple(change.location_ids), change.positions))
 
     # Numbers
+
+    def condition(self) -> list[PartitionCondition] | None:
+        """Return what each assigned partition does, or None when none has been assigned yet."""
+        if self._assigned is None:
+            return None
+        recovering = self.progress.by_partition()
+        found = []
+        for partition in self._assigned:
+            shard = self._shards.get(partition)
+            state: PartitionState = "opening"
+            if partition in recovering:
+                state = "recovering"
+            elif partition in self._retries:
+                state = "reopening"
+            elif shard is not None and shard.is_running:
+                state = "open"
+            totals = shard.meta.metrics if shard is not None and state == "open" else {}
+            found.append(PartitionCondition(partition, state, *recovering.get(partition, (0, 0)), totals))
+        return found
 
     def totals(self) -> Counter[str]:
         """Return the committed totals of the open shards, from the beginning of the topics."""
