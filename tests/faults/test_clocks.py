@@ -18,7 +18,7 @@ from tests.making import record
 pytestmark = pytest.mark.broker
 
 LOCATIONS = 100
-RECORDS = scaled(4_000, 60_000)
+RECORDS = scaled(4_000, 30_000)
 YEAR_MS = 366 * 86_400_000
 LONGEST_MS = str(2**63 - 1)
 

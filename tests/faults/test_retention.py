@@ -13,7 +13,7 @@ from tests.making import flat_tariff, instant, location, record
 
 pytestmark = pytest.mark.broker
 
-LOCATIONS = scaled(30, 400)
+LOCATIONS = scaled(30, 120)
 DAYS = scaled(8, 24)
 KEPT_DAYS = 3
 A_DAY = scaled(4, 12)
