@@ -8,6 +8,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final, NamedTuple
 
 from app.compose import price_offline
@@ -123,8 +124,20 @@ class Simulation:
             self._say(f"partition {partition}: {what}")
         return True
 
+    def _step_to(self, worker: SimulatedWorker, stage: str | None) -> None:
+        """Let a shard of a worker come to the moment after a certain write, where it has that much to do."""
+        owned = [partition for partition, owner in self._owner.items() if owner is worker]
+        if stage is None or not owned:
+            return
+        shard = worker.shards[self._choose.choice(owned)]
+        for what in islice(shard.steps, 60):
+            self._say(f"partition {shard.partition}: {what}")
+            if what in {stage, "idle"}:
+                return
+
     def _kill(self, worker: SimulatedWorker) -> None:
         """End a process between two writes, and begin it again with what its disk has."""
+        self._step_to(worker, self._choose.choice([None, "sent to the changelog", "committed", "stored"]))
         self.done["kills"] += 1
         self._say(f"worker {self._workers.index(worker)} is killed")
         self._zombies = [one for one in self._zombies if one[0] is not worker]
@@ -133,7 +146,7 @@ class Simulation:
             if lost < 0.2:
                 self.done["lost stores"] += 1
                 disk.lose()
-            elif lost < 0.7:
+            elif lost < 0.6:
                 disk.go_back(self._choose)
         worker.start()
         for partition, owner in self._owner.items():

@@ -15,7 +15,7 @@ from tests.faults.simulate import Outcome, outcome, simulate
 from tests.faults.simulated import Fault
 
 SEEDS = scaled(200, 10_000)
-_ENOUGH = 600
+_ENOUGH = 3000
 """Seeds within which each fault that is made on purpose has to be found."""
 
 
