@@ -20,7 +20,7 @@ _RUN: Final = "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])"
 _WORKER: Final = (sys.executable, "-m", "app.cli", "worker")
 _HOLD: Final = 'mount -t tmpfs -o size="$2"m tmpfs "$1" && echo mounted && exec cat'
 _FILL: Final = 'head -c 1G /dev/zero > "$1"/filling; test -s "$1"/filling'
-_FILE_BYTES: Final = 256 * 1024
+_FILE_BYTES: Final = 16 * 1024
 
 
 class SmallDisk:
