@@ -4,7 +4,7 @@ A message is one record or an array of them. Decoding a good message is one call
 looked at again field by field, so that the reason names the field, the value and what was expected.
 """
 
-from typing import Any, Final, get_args
+from typing import Any, Final, get_args, get_type_hints
 
 import msgspec
 
@@ -21,12 +21,21 @@ decode_record: Final = msgspec.json.Decoder(MeterRecord).decode
 decode_batch: Final = msgspec.json.Decoder(list[MeterRecord]).decode
 _decode_slices: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_any: Final = msgspec.json.Decoder().decode
+_decode_fields: Final = msgspec.json.Decoder(
+    msgspec.defstruct(
+        "_Fields", [(field, msgspec.Raw, msgspec.Raw(b"null")) for field in MeterRecord.__struct_fields__]
+    )
+).decode
+"""Takes an object apart, and looks neither into its known fields nor at its unknown ones."""
+
+_DECODERS: Final = {field: msgspec.json.Decoder(kind).decode for field, kind in get_type_hints(MeterRecord).items()}
 
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, OverflowError)
 """What a decoder raises for bytes that are not the JSON that it expects."""
 
 Read = tuple[bytes, MeterRecord | Rejected]
 _SHOWN: Final = 80
+_NULL: Final = b"null"
 
 
 def read_message(value: bytes | None) -> list[Read]:
@@ -58,11 +67,7 @@ def read_record(raw: bytes) -> MeterRecord | Rejected:
     try:
         return decode_record(raw)
     except UNREADABLE as error:
-        try:
-            value = _decode_any(raw)
-        except UNREADABLE as cause:
-            return Rejected("malformed_json", f"the record is not JSON: {_sentence(cause)}")
-        return _explain(value) or Rejected("invalid_value", f"the record cannot be read: {_sentence(error)}")
+        return _explain(raw) or Rejected("invalid_value", f"the record cannot be read: {_sentence(error)}")
 
 
 def _sentence(error: BaseException) -> str:
@@ -71,18 +76,52 @@ def _sentence(error: BaseException) -> str:
     return str(error)
 
 
-def _explain(value: Any) -> Rejected | None:
-    """Return the first field that makes a JSON value no record."""
-    if not isinstance(value, dict):
-        return Rejected("malformed_json", f"the record is {_kind(value)} (expected a JSON object)")
+def _explain(raw: bytes) -> Rejected | None:
+    """Return the first field that makes bytes no record, or None where each is right as it is said last."""
+    try:
+        fields = _decode_fields(raw)
+    except UNREADABLE as error:
+        return Rejected("malformed_json", _not_an_object(raw) or f"the record is not JSON: {_sentence(error)}")
+    said = {field: bytes(getattr(fields, field)) for field in _EXPECTED}
+    for field, text in said.items():
+        try:
+            text.decode()
+        except UnicodeDecodeError as error:
+            return Rejected("malformed_json", f"the record is not JSON: {field}: {error}")
     for field in ("location_id", "units", "value", "start_time", "end_time"):
-        if field not in value or value[field] is None:
+        if said[field] == _NULL:
             return Rejected("missing_field", f"{field}: the field is missing (expected {_EXPECTED[field]})")
-    for field, expected in _EXPECTED.items():
-        given = value.get(field)
-        if given is not None and not _fits(field, given):
-            return Rejected("invalid_value", f"{field}: {_show(given)} is {_kind(given)} (expected {expected})")
+    for field, text in said.items():
+        problem = None if text == _NULL else _problem(field, text)
+        if problem is not None:
+            return Rejected("invalid_value", problem)
     return None
+
+
+def _not_an_object(raw: bytes) -> str | None:
+    """Return what the bytes are where they are JSON, but no object."""
+    try:
+        value = _decode_any(raw)
+    except UNREADABLE:
+        return None
+    return None if isinstance(value, dict) else f"the record is {_kind(value)} (expected a JSON object)"
+
+
+def _problem(field: str, text: bytes) -> str | None:
+    """Return what is wrong with the value of a field, alone: of the wrong kind, or a number that no double holds."""
+    try:
+        _DECODERS[field](text)
+    except UNREADABLE as error:
+        cause = _sentence(error)
+    else:
+        return None
+    try:
+        given = _decode_any(text)
+    except UNREADABLE:
+        given = None
+    if given is None or _fits(field, given):
+        return f"{field}: {_cut(text)} cannot be read: {cause}"
+    return f"{field}: {_cut(text)} is {_kind(given)} (expected {_EXPECTED[field]})"
 
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
@@ -114,12 +153,10 @@ def _fits(field: str, given: Any) -> bool:
     return isinstance(given, str)
 
 
-def _show(given: Any) -> str:
-    try:
-        text = msgspec.json.encode(given).decode()
-    except (msgspec.MsgspecError, RecursionError, OverflowError, ValueError):
-        text = "a value"
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+def _cut(text: bytes) -> str:
+    """Return the beginning of a value as it was written."""
+    shown = text.decode()
+    return shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "…"
 
 
 def _kind(given: Any) -> str:

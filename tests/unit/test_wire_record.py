@@ -63,13 +63,19 @@ POISON: dict[str, tuple[bytes | None, str]] = {
     "five megabytes of text": (b'"' + b"x" * 5_000_000 + b'"', "malformed_json"),
     "NaN": (with_value("NaN"), "malformed_json"),
     "infinity": (with_value("-Infinity"), "malformed_json"),
-    "more than a double holds": (with_value("1e400"), "malformed_json"),
-    "an integer of 5000 digits": (with_value("9" * 5000), "malformed_json"),
+    "more than a double holds": (with_value("1e400"), "invalid_value"),
+    "less than a double holds": (with_value("-1e400"), "invalid_value"),
+    "an integer of 5000 digits": (with_value("9" * 5000), "invalid_value"),
     "an integer of 400 digits": (with_value("9" * 400), "invalid_value"),
     "a number as a text": (with_value('"0.5"'), "invalid_value"),
     "a truth value": (with_value("true"), "invalid_value"),
     "an array as a value": (with_value("[0.5]"), "invalid_value"),
-    "a confidence beyond numbers": (with_field('"confidence":1e400'), "malformed_json"),
+    "a confidence beyond numbers": (with_field('"confidence":1e400'), "invalid_value"),
+    "no units beside a number beyond numbers": (TEXT.replace('"KWH"', 'null,"x":1e400').encode(), "missing_field"),
+    "no units beside a text that is not UTF-8": (GOOD.replace(b'"KWH"', b'null,"x":"\xff"'), "missing_field"),
+    "a text beside the right one that stood there first": (with_field('"value":"7"'), "invalid_value"),
+    "a text before the right one": (TEXT.replace('"value"', '"value":"7","value"').encode(), "invalid_value"),
+    "half of a surrogate pair in an unknown field": (with_field('"x":"\\ud800"'), "malformed_json"),
     "an array in an array": (b"[[" + GOOD + b"]]", "malformed_json"),
 }
 
@@ -142,9 +148,26 @@ def test_of_a_field_that_stands_twice_the_last_one_holds() -> None:
     assert read.value == 7
 
 
-@pytest.mark.parametrize("text", ['"x":"' + "y" * 5_000_000 + '"', '"x":{"y":[1,null,{"z":true}]}', '"":0'])
-def test_unknown_fields_are_ignored(text: str) -> None:
-    assert code_of(with_field(text)) == "accepted"
+UNKNOWN = [
+    b'"x":"' + b"y" * 5_000_000 + b'"',
+    b'"x":{"y":[1,null,{"z":true}]}',
+    b'"":0',
+    b'"x":1e400',
+    b'"x":' + b"9" * 5000,
+    b'"x":"\xff"',
+    b'"\xff":0',
+]
+
+
+@pytest.mark.parametrize("field", UNKNOWN, ids=range(len(UNKNOWN)))
+def test_unknown_fields_are_ignored_whatever_they_hold(field: bytes) -> None:
+    assert code_of(GOOD[:-1] + b"," + field + b"}") == "accepted"
+
+
+def test_a_number_that_no_double_holds_is_named_with_its_field() -> None:
+    ((_, read),) = read_message(with_value("1e400"))
+    assert isinstance(read, Rejected)
+    assert read.message == "value: 1e400 cannot be read: Number out of range"
 
 
 def test_each_record_of_a_batch_is_read_by_itself() -> None:
