@@ -12,12 +12,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from tests.oracles.records import broken_rule, read_records
-from tests.oracles.reference import Document, Meter, Part, cells, energy_uwh, micros, month_around, text_of
+from tests.oracles.records import broken_rule, instant_of, read_records
+from tests.oracles.reference import Document, Meter, Part, cells, energy_uwh, month_around, text_of
 
 CellKey = tuple[Meter, int]
+
+_MOST_RECORDS: Final = 3600
 
 
 class Place(NamedTuple):
@@ -180,8 +182,7 @@ class Table:
                 replaced.append(old)
             elif verdict is not None:
                 return verdict
-        self._put(timeline, new, replaced, location)
-        return "accepted"
+        return "accepted" if self._put(timeline, new, replaced, location) else "invalid_value"
 
     @staticmethod
     def _against(timeline: _Timeline, new: Kept) -> list[Kept]:
@@ -192,30 +193,36 @@ class Table:
             instants = [one for at, one in timeline.instants.items() if new.start <= at < new.end]
         return sorted([*timeline.touching(new.start, new.end), *instants], key=lambda one: (one.start, one.end))
 
-    def _put(self, timeline: _Timeline, new: Kept, replaced: list[Kept], location: Document) -> None:
+    def _put(self, timeline: _Timeline, new: Kept, replaced: list[Kept], location: Document) -> bool:
+        """Put a record in the place of others; tell whether there was room for it."""
         meter = new.meter
         bounds = dict(cells(location, new.start, new.end))
         if new.start == new.end:
             month = self.cells.get((meter, month_around(location["timezone"], new.start)[0]))
             if month is not None and month.end > new.start:
                 bounds = {month.start: month.end}
+        present = [self.cells[meter, start] for start in bounds if (meter, start) in self.cells]
+        lost = set(replaced)
+        if any(sum(one not in lost for one in cell.records) >= _MOST_RECORDS for cell in present):
+            return False
         new.cells = list(bounds)
         for start in {*bounds, *(at for old in replaced for at in old.cells)}:
             cell = self.cells.get((meter, start))
             if cell is None:
                 cell = self.cells[meter, start] = Cell(start, bounds[start])
-            gone = [one for one in cell.records if one in replaced]
+            gone = [one for one in cell.records if one in lost]
             before = sum(one.within(cell.start, cell.end).energy_uwh for one in gone)
             cell.end = bounds.get(start, cell.end)
             after = new.within(cell.start, cell.end).energy_uwh if start in bounds else 0
             if any(one.start < one.end for one in gone) and before != after:
                 cell.revision += 1
-            cell.records = [one for one in cell.records if one not in gone]
+            cell.records = [one for one in cell.records if one not in lost]
             if start in bounds:
                 cell.records.append(new)
         for old in replaced:
             timeline.remove(old)
         timeline.add(new)
+        return True
 
     # What there is in the end
 
@@ -238,7 +245,7 @@ def _kept(record: Document, place: Place) -> Kept:
     flow = record.get("energy_flow_direction") or "INBOUND"
     direction = record.get("tariff_direction") or {"INBOUND": "IMPORT", "OUTBOUND": "EXPORT"}[flow]
     meter = Meter(record["location_id"], record.get("device_id") or None, flow, direction)
-    start, end = micros(record["start_time"]), micros(record["end_time"])
+    start, end = instant_of(record["start_time"]), instant_of(record["end_time"])
     given = record.get("confidence")
     confidence = Fraction(1) if given is None else Fraction(str(given))
     amount = energy_uwh(record["value"], record["units"], start, end)
