@@ -13,6 +13,7 @@ import atheris
 with atheris.instrument_imports(include=["app"]):
     from app.domain.locations import Location
     from app.domain.records import BATCH_LIMIT, MeterRecord, Reading, Rejected
+    from app.domain.rules import EARLIEST_US, LATEST_US, Claim, Window, first_broken
     from app.streams.validate import Meter, meter_id_of, reading_of
     from app.wire.location import parse_location
     from app.wire.record import UNREADABLE, batch_slices, decode_batch, decode_record, read_message
@@ -21,10 +22,17 @@ with atheris.instrument_imports(include=["app"]):
 from tests.faults.fuzz import hostile_message
 from tests.faults.fuzzing import fuzz
 
+DAY_US: Final = 86_400_000_000
 HOME: Final[Location] = parse_location(
     {"location_id": "loc_1", "timezone": "Europe/London", "max_power_kw": "100", "tariffs": []}
 )
 PLACE: Final = Position("meter.records", 0, 7, 1_740_787_200_000)
+PLACE_OF_RECORD: Final = (PLACE.timestamp_ms, 0, PLACE.offset, 0)
+WINDOWS: Final = (
+    Window(EARLIEST_US, LATEST_US),  # of all time, and then of a few days around the submission, and of no time
+    Window(PLACE.timestamp_ms * 1000 - 5 * DAY_US, 5 * DAY_US),
+    Window(PLACE.timestamp_ms * 1000, 0),
+)
 
 
 def check(value: bytes) -> None:
@@ -62,13 +70,35 @@ def _decided(record: MeterRecord) -> Rejected | None:
     if isinstance(meter_id, Rejected):
         return meter_id
     meter = Meter(meter_id, HOME)
-    found = reading_of(record, meter, (0, 0, 0, 0), None)
+    found = reading_of(record, meter, PLACE_OF_RECORD, None)
+    _check_window(record, meter, found)
     if isinstance(found, Rejected):
         return found
-    assert isinstance(found, Reading)
     assert found.energy_uwh >= 0
     assert found.end_us >= found.start_us
     return None
+
+
+def _check_window(record: MeterRecord, meter: Meter, found: Reading | Rejected) -> None:
+    """Require that a window changes only what lies outside of it, and that the short cut for usual records keeps the rules."""
+    for window in WINDOWS:
+        within = reading_of(record, meter, PLACE_OF_RECORD, window)
+        if isinstance(found, Rejected):
+            assert within == found, "a window gives another reason, or none"
+            continue
+        start_us, end_us = found.start_us, found.end_us
+        is_month = meter.grid.month(start_us, end_us)
+        newest_us = min(PLACE.timestamp_ms * 1000 + window.ahead_us, LATEST_US)
+        claim = Claim(record, start_us, end_us, meter.power_limit_w, is_month, window.oldest_us, newest_us)
+        assert within == (first_broken(claim) or found), "the short cut and the rules decide in two ways"
+        if found.start_us < window.oldest_us:
+            assert isinstance(within, Rejected)
+            assert within.error == "too_old"
+        elif found.end_us > newest_us:
+            assert isinstance(within, Rejected)
+            assert within.error == "in_the_future"
+        else:
+            assert within == found, "a window changes a record that lies in it"
 
 
 def _check_refusal(refused: Rejected, raw: bytes, number: int) -> None:
