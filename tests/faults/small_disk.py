@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Final, Self
 
 from tests.harness import Stream
-from tests.worker_process import Worker
+from tests.worker_process import ROOT, Worker
 
 _SIZE_MB: Final = 48
 _RUN: Final = "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])"
 _WORKER: Final = (sys.executable, "-m", "app.cli", "worker")
+_FROM_HERE: Final = 'cd "$0" && exec "$@"'
+"""To enter a namespace is to begin in its root folder, where Python would find another copy of the program, or none."""
+
 _HOLD: Final = 'mount -t tmpfs -o size="$2"m tmpfs "$1" && echo mounted && exec cat'
 _FILL: Final = 'head -c 1G /dev/zero > "$1"/filling; test -s "$1"/filling'
 _FILE_BYTES: Final = 16 * 1024
@@ -65,7 +68,8 @@ class SmallDisk:
 
     def worker(self, stream: Stream, *, started: bool = True) -> Worker:
         """Start a worker whose data folder is on this disk."""
-        return stream.worker("-c", _RUN, *self._inside(*_WORKER), started=started, data_dir=self.path / "data")
+        command = self._inside("sh", "-c", _FROM_HERE, str(ROOT), *_WORKER)
+        return stream.worker("-c", _RUN, *command, started=started, data_dir=self.path / "data")
 
     def fill(self, _: Worker | None = None) -> None:
         """Leave no byte free."""
