@@ -16,7 +16,7 @@ from app.streams.chunks import Chunk
 from app.streams.condition import PartitionCondition, PartitionState
 from app.streams.faults import StoreCorruptError, StoreError
 from app.streams.progress import Progress
-from app.streams.reference import Change, ReferenceReader
+from app.streams.reference import Change, ReferenceReader, earlier
 from app.streams.shard import Shard, ShardParts, Work
 
 log = structlog.get_logger(__name__)
@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 RETRY_FIRST_S: Final = 0.2
 RETRY_MOST_S: Final = 2.0
 """Longest pause between two attempts: a broker that is back is used a few seconds later, however long it was away."""
+
 EXIT_STORE: Final = 74
 """Exit status when the disk cannot be written: EX_IOERR of sysexits.h."""
 
@@ -126,6 +127,8 @@ class Shards:
             shard.meta.reference = positions  # A partition without a past: every price will be made from today's book.
             return
         missed = reference.since(shard.meta.reference)
+        # Until this worker has read what the owner before had, its prices are older ones: its successor has to know.
+        shard.meta.reference = earlier(shard.meta.reference, positions)
         affected = [self._parts.book.affected_by(kind, key) for kind, key in missed]
         if missed:
             shard.follow(Work(tuple(affected), (), positions))
@@ -162,15 +165,17 @@ class Shards:
             shard.distrust_store()
         elif isinstance(error, StoreError):
             exit_for_store(error)
-        if self._shards.get(shard.partition) is not shard:
-            return
         fenced = isinstance(error, ProducerFenced)
-        log.warning(
-            "partition_fenced" if fenced else "partition_failed",
-            partition=shard.partition,
-            reason=str(error) or type(error).__name__,
-            action="dropped what was in memory",
-        )
+        ours = self._shards.get(shard.partition) is shard
+        if ours or fenced:  # Who looks for what a worker did when it woke up finds it, also when the group was quicker.
+            log.warning(
+                "partition_fenced" if fenced else "partition_failed",
+                partition=shard.partition,
+                reason=str(error) or type(error).__name__,
+                action="dropped what was in memory",
+            )
+        if not ours:
+            return
         if not fenced:
             log.debug("partition_failed_how", exc_info=error)
         # A shard that never committed would fail again at once: wait longer each time. A fenced owner waits until the group

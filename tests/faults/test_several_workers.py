@@ -39,6 +39,7 @@ def test_a_frozen_worker_that_wakes_up_is_fenced(kafka: str, streams: Callable[.
             frozen.resume()
             frozen.await_log("partitions_opened", times=2)
             assert moments.refused.exists()
+            assert frozen.logged("partition_fenced")
             _require_nothing_committed(frozen, logged)
             assert [frozen.exit_code, other.exit_code] == [None, None]
             assert not any(entry["level"] == "critical" for entry in frozen.log() + other.log())
