@@ -70,11 +70,8 @@ def _takes_its_time(stream: Stream, site: Site) -> bool:
     return bool(at.timestamp == 1000)
 
 
-@pytest.mark.parametrize(
-    "takes_create_time",
-    [False, pytest.param(True, marks=pytest.mark.full)],
-    ids=["LogAppendTime", "CreateTime"],
-)
+@pytest.mark.full
+@pytest.mark.parametrize("takes_create_time", [False, True], ids=["LogAppendTime", "CreateTime"])
 def test_producers_with_wild_clocks_change_nothing(
     kafka: str,
     streams: Callable[..., Stream],

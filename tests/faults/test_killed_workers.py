@@ -15,8 +15,8 @@ from tests.worker_process import Worker
 pytestmark = pytest.mark.broker
 
 LOCATIONS = 300
-RECORDS = 30_000
-KILLS = 5
+RECORDS = scaled(15_000, 30_000)
+KILLS = scaled(3, 5)
 SEEDS = [int(seed) for seed in os.environ.get("FAULT_SEEDS", "1").split(",")]
 """More of them find more: FAULT_SEEDS=2,3,4."""
 
@@ -29,9 +29,9 @@ def test_kills_at_random_moments_lose_nothing_and_repeat_nothing(
     stream = streams(kafka, emit_every_s=1, chunk_max_records=300, transaction_max_ms=100, instance_id=f"one-{seed}")
     load_documents(stream, LOCATIONS)
     messages = load_messages(seed, LOCATIONS, RECORDS)
-    stream.publish(*messages[:10_000])
+    stream.publish(*messages[: RECORDS // 3])
     choose = random.Random(seed)  # noqa: S311 - chance, not secrets
-    with Feeder(stream, messages[10_000:], per_second=1500):
+    with Feeder(stream, messages[RECORDS // 3 :], per_second=1500):
         for kill in range(KILLS):
             # The first is killed while it opens its partitions, the others at work, or while they price again.
             worker = stream.worker(started=kill > 0)

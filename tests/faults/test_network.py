@@ -75,6 +75,7 @@ def test_connections_that_are_cut_every_second(
     )
 
 
+@pytest.mark.full
 def test_a_network_that_takes_its_time(
     proxied_broker: LocalBroker, proxy: Proxy, streams: Callable[..., Stream], counts: Counts
 ) -> None:

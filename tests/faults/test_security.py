@@ -169,6 +169,7 @@ def test_each_refusal_is_one_line_and_ends_at_once(
     counts.note("refusals of credentials and certificates", refusals=len(commands) * len(refusals))
 
 
+@pytest.mark.full
 def test_each_missing_right_of_a_worker_is_named(
     secured: SecuredBroker, streams: Callable[..., Stream], counts: Counts
 ) -> None:
@@ -203,6 +204,7 @@ def test_each_missing_right_of_a_worker_is_named(
     counts.note("rights taken from a worker, each named", rights=len(worker_needs(settings)))
 
 
+@pytest.mark.full
 def test_a_right_that_is_taken_away_is_told_and_work_goes_on_when_it_is_back(
     secured: SecuredBroker, streams: Callable[..., Stream], counts: Counts
 ) -> None:

@@ -64,6 +64,7 @@ def _require_nothing_committed(frozen: Worker, logged: int) -> None:
     assert "transaction" not in since[: since.index("partitions_opened")], since
 
 
+@pytest.mark.full
 def test_workers_join_and_leave_under_load(kafka: str, streams: Callable[..., Stream]) -> None:
     stream = streams(kafka, partitions=4, emit_every_s=1)
     load_documents(stream, LOCATIONS)

@@ -26,6 +26,7 @@ def start(stream: Stream, name: str) -> Worker:
     return stream.worker(instance_id=name, data_dir=stream.folder / name, started=False)
 
 
+@pytest.mark.full
 def test_a_restart_with_the_same_instance_id_moves_no_partitions(
     kafka: str, streams: Callable[..., Stream], counts: Counts
 ) -> None:
