@@ -179,7 +179,8 @@ def _lay_out(
     for charge in charges:
         lines.append(_line(charge, windows, first, today, eve, required=required))
         first += sum(len(band.when) for band in charge.bands)
-    marks = sorted({start for line in lines for start, _ in line} | {MINUTES_PER_DAY})
+    # With midnight: a tariff without energy charges has days too.
+    marks = sorted({start for line in lines for start, _ in line} | {0, MINUTES_PER_DAY})
     places = [0] * len(lines)
     shape: list[tuple[int, int, tuple[ChargeRate, ...]]] = []
     for start, end in pairwise(marks):

@@ -203,6 +203,27 @@ def test_export_without_a_band_earns_nothing_and_has_no_component() -> None:
     assert (found.status, found.cost, found.components, found.tariff_id) == ("priced", "0", (), "e")
 
 
+@pytest.mark.parametrize(
+    "charge",
+    [
+        {"kind": "fixed", "per": "day", "amount": "0.50"},
+        {
+            "kind": "demand",
+            "bands": [{"name": "evening", "when": [{"start": "17:00", "end": "20:00"}], "tiers": [{"rate": "5"}]}],
+        },
+    ],
+    ids=lambda charge: str(charge["kind"]),
+)
+@pytest.mark.parametrize(("direction", "flow"), [("IMPORT", "INBOUND"), ("EXPORT", "OUTBOUND")])
+def test_a_tariff_without_energy_charges_leaves_energy_free(
+    charge: dict[str, Any], direction: Direction, flow: str
+) -> None:
+    """Found by fuzzing: such a tariff was loaded, and no location could be priced by it."""
+    known = book(tariff(charge, direction=direction))
+    found = price(known, "18:00", "18:30", KWH, direction=direction, flow=flow)
+    assert (found.status, found.cost, found.components, found.tariff_id) == ("priced", "0", (), "t")
+
+
 def test_local_energy_costs_where_it_comes_in_and_earns_where_it_goes_out() -> None:
     known = book(tariff({"bands": FLAT}, direction="LOCAL"))
     costs = [price(known, "12:00", "12:30", KWH, direction="LOCAL", flow=flow).cost for flow in ("INBOUND", "OUTBOUND")]
