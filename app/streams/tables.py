@@ -209,10 +209,12 @@ class Tables:
         return sorted(found)
 
     def prefix_after(self, prefix: str) -> str | None:
-        """Return the beginning of the stored interval ids of the meter after one, or None; "" is before all of them."""
+        """Return the beginning of the interval ids of the meter after one, or None; "" is before all of them."""
         at = INTERVAL_MARK + (prefix.encode() + AFTER if prefix else b"")
         entry = next(iter(self._store.items(at, INTERVAL_MARK + AFTER)), None)
-        return None if entry is None else prefix_of(entry[0][1:].decode())
+        found = [] if entry is None else [prefix_of(entry[0][1:].decode())]
+        found += [fresh for fresh, ids in self.changes.ids_of_meter.items() if ids and fresh > prefix]
+        return min(found, default=None)
 
     def passing(self, prefix: str, start_us: int, end_us: int, limit: int) -> list[Passing]:
         """Return the first of a meter's intervals that start in [start_us, end_us), in order, as they pass by.

@@ -40,7 +40,6 @@ def _kept(stream: Stream, topic: str) -> set[str]:
     return {interval_id for interval_id, value in ids.items() if value is not None and interval_id.startswith("loc_")}
 
 
-@pytest.mark.full
 def test_old_intervals_are_deleted_for_good_through_kills_and_lost_stores(
     kafka: str, streams: Callable[..., Stream], counts: Counts
 ) -> None:

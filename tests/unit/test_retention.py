@@ -210,6 +210,18 @@ def test_a_sweep_that_follows_another_at_once_deletes_nothing_twice() -> None:
     assert len(tombstones) == len(set(tombstones)) == simulated.counts["deleted"] == 24
 
 
+def test_what_came_in_the_transaction_of_its_sweep_is_deleted_too() -> None:
+    """A partition that takes a backlog of days at once: the store knows none of its meters when the sweep goes through."""
+    simulated = partition(submitted(*days(10)))
+    simulated.take(40, 0)
+    while simulated.pipeline.retention.is_sweeping:
+        simulated.pipeline.sweep(7)
+    simulated.commit()
+    simulated.finish()
+    assert min(interval_id.rsplit("|", 1)[1] for interval_id in simulated.states()) == format_instant(6 * US_PER_DAY)
+    assert simulated.counts["deleted"] == 6 * 4
+
+
 def test_prices_that_an_open_tier_period_counts_from_are_kept() -> None:
     simulated = partition(submitted(*days(30)), tariff=TIERED)
     without = partition(submitted(*days(30)), AgeLimits(), TIERED)
