@@ -229,8 +229,8 @@ class Progress:
         )
 
 
-async def read_all(settings: Settings, topic: str) -> list[Any]:
-    """Return all committed records of a topic."""
+async def read_all(settings: Settings, topic: str, last: int | None = None) -> list[Any]:
+    """Return the committed records of a topic, or what of them stands in the last so many offsets of a partition."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.bootstrap_servers,
         isolation_level="read_committed",
@@ -242,7 +242,8 @@ async def read_all(settings: Settings, topic: str) -> list[Any]:
         tps = [TopicPartition(topic, p) for p in range(settings.partitions)]
         consumer.assign(tps)
         ends = await consumer.end_offsets(tps)
-        await consumer.seek_to_beginning(*tps)
+        for tp in tps:
+            consumer.seek(tp, 0 if last is None else max(0, ends[tp] - last))
         found: list[Any] = []
         while any([await consumer.position(tp) < ends[tp] for tp in tps]):
             for records in (await consumer.getmany(timeout_ms=200)).values():

@@ -17,7 +17,7 @@ from aiokafka.structs import TopicPartition
 from app.settings import Settings
 from app.streams.topics import topic_names
 from app.wire.rejected import decode_rejected
-from benchmarks.setting import BenchWorker
+from benchmarks.setting import BenchWorker, read_all
 
 MB: Final = 1024 * 1024
 _TAIL: Final = b',"submitted_at":"'
@@ -143,7 +143,7 @@ class Watch:
     async def totals(self) -> Counter[str]:
         """Return the committed totals of all partitions: the last thing that a transaction writes to the changelog."""
         newest: dict[int, bytes] = {}
-        for changed in await self._read(self._names.intervals_changelog, last=1000):
+        for changed in await read_all(self._settings, self._names.intervals_changelog, last=1000):
             if changed.key == _META:
                 newest[changed.partition] = changed.value
         totals: Counter[str] = Counter()
@@ -153,30 +153,9 @@ class Watch:
 
     async def refusals(self) -> Counter[str]:
         """Return how often each code of a refusal stands in meter.rejected."""
-        return Counter(decode_rejected(each.value).error for each in await self._read(self._names.rejected))
-
-    async def _read(self, topic: str, last: int | None = None) -> list[Any]:
-        """Return the committed records of a topic, or what of them stands in the last so many offsets of a partition."""
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.bootstrap_servers,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
+        return Counter(
+            decode_rejected(each.value).error for each in await read_all(self._settings, self._names.rejected)
         )
-        await consumer.start()
-        try:
-            tps = [TopicPartition(topic, p) for p in range(self._settings.partitions)]
-            consumer.assign(tps)
-            ends = await consumer.end_offsets(tps)
-            for tp in tps:
-                consumer.seek(tp, 0 if last is None else max(0, ends[tp] - last))
-            found: list[Any] = []
-            while any([await consumer.position(tp) < ends[tp] for tp in tps]):
-                for records in (await consumer.getmany(timeout_ms=200)).values():
-                    found.extend(records)
-            return found
-        finally:
-            await consumer.stop()
 
 
 def _size(file: Path) -> int:

@@ -13,8 +13,9 @@ from functools import lru_cache
 from typing import Any, Final
 
 from tests.oracles.comparing import compare
-from tests.oracles.reference import Document, Priced, Reference, text_of
+from tests.oracles.reference import Priced, Reference
 from tests.oracles.table import Cell, Place, Table
+from tests.oracles.wall_clock import Document, text_of
 
 DECIDED: Final = ("accepted", "rejected", "superseded", "duplicate")
 _SHOWN: Final = 5

@@ -24,7 +24,7 @@ T = TypeVar("T")
 _SYNC_S: Final = 90.0
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return ports that are free at this moment, all different."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
@@ -44,7 +44,7 @@ def broker_behind(
     proxy: Proxy, folder: Path, java: Java, jars: Path, environ: Mapping[str, str]
 ) -> Iterator[LocalBroker]:
     """Run a broker that tells those who come through the proxy to go on doing so; its own address is a direct way in."""
-    direct, proxied, controller = _free_ports(3)
+    direct, proxied, controller = free_ports(3)
     _keep_ports(folder, direct, controller)
     extra = {
         "listeners": f"BROKER://{HOST}:{direct},PROXIED://{HOST}:{proxied},CONTROLLER://{HOST}:{controller}",
@@ -66,7 +66,7 @@ class Cluster:
 
     def __init__(self, folder: Path, java: Java, jars: Path, environ: Mapping[str, str]) -> None:
         """Choose ports; nothing starts yet."""
-        ports = _free_ports(2 * self.SIZE)
+        ports = free_ports(2 * self.SIZE)
         brokers, controllers = ports[: self.SIZE], ports[self.SIZE :]
         cluster_id = new_cluster_id()
         shared = {

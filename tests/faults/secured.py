@@ -1,9 +1,7 @@
 """A broker that lets nobody in without a password or a certificate, and grants nothing that it was not told to grant."""
 
 import asyncio
-import socket
 from collections.abc import Iterable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -14,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 
 from app.local.broker import LocalBroker
 from app.local.java import Java
+from tests.cluster import free_ports
 
 PASSWORDS: Final = {
     "operator": "operators-Word-4711",
@@ -61,7 +60,7 @@ class SecuredBroker:
         self.keyfile.write_bytes(_key(client, KEY_PASSWORD))
         keystore = folder / "server.pem"
         keystore.write_bytes(_key(server, None) + b"".join(pem.bytes() for pem in server.cert_chain_pems))
-        plain, controller, *secured = (f"{HOST}:{port}" for port in _free_ports(5))
+        plain, controller, *secured = (f"{HOST}:{port}" for port in free_ports(5))
         self.sasl_ssl, self.ssl, self.sasl_plaintext = secured
         clients = f"BROKER://{plain},TLS://{self.sasl_ssl},MUTUAL://{self.ssl},CLEAR://{self.sasl_plaintext}"
         more = {
@@ -152,15 +151,6 @@ def _written(acl: Acl) -> tuple[int, str, int]:
 def _for(user: str, acl: Acl, permission: int) -> tuple[str, str, int, int]:
     """Return whom it is for, from everywhere, and what it is about."""
     return f"User:{user}", "*", _OPERATIONS[acl.operation], permission
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return ports of this machine that nobody uses at this moment."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((HOST, 0))
-        return [int(each.getsockname()[1]) for each in sockets]
 
 
 def _key(certificate: trustme.LeafCert, password: str | None) -> bytes:

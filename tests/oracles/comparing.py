@@ -12,7 +12,8 @@ from app.compose import price_offline
 from app.wire.location import parse_location
 from app.wire.series import parse_series
 from app.wire.tariff import parse_tariff
-from tests.oracles.reference import Document, Part, Priced, Reference, micros
+from tests.oracles.reference import Part, Priced, Reference
+from tests.oracles.wall_clock import Document, micros
 
 PICO = Fraction(1, 10**12)
 """An interval's amounts have at most 12 decimals."""

@@ -11,7 +11,7 @@ from functools import cache
 from math import isfinite
 from typing import Any, Final
 
-from tests.oracles.reference import Document, energy_uwh, micros, month_around
+from tests.oracles.wall_clock import Document, energy_uwh, micros, month_around
 
 _BATCH_LIMIT: Final = 10_000
 _ID_LIMIT: Final = 200

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from tests.oracles.reference import MINUTE, Document, midnight, text_of
+from tests.oracles.wall_clock import MINUTE, Document, midnight, text_of
 
 DIFFICULT = {
     "Europe/London": ("2025-03-30", "2024-10-27", "2025-01-01", "2024-02-29"),

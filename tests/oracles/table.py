@@ -15,7 +15,8 @@ from fractions import Fraction
 from typing import Final, NamedTuple
 
 from tests.oracles.records import broken_rule, instant_of, read_records
-from tests.oracles.reference import Document, Meter, Part, cells, energy_uwh, month_around, text_of
+from tests.oracles.reference import Meter, Part
+from tests.oracles.wall_clock import Document, cells, energy_uwh, month_around, text_of
 
 CellKey = tuple[Meter, int]
 
