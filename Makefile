@@ -46,7 +46,7 @@ test: lint ## Everything that has to hold: lint, types, layers, and all tests wi
 test-fast: setup ## The tests that need no broker
 	@$(BIN)/python -m pytest -m "not broker"
 
-faults: setup ## Break everything that can break, at full size, and print what was counted (about half an hour)
+faults: setup ## Break everything that can break, at full size, and print what was counted (takes long)
 	@mkdir -p build && rm -f build/faults.jsonl
 	@FAULTS=full FAULTS_COUNTS=build/faults.jsonl $(BIN)/python -m pytest tests/faults; status=$$?; \
 	$(BIN)/python -m tests.faults.table build/faults.jsonl; exit $$status
