@@ -8,13 +8,13 @@ partition was lost, or sought anew, is dropped on arrival.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping
-from itertools import islice
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import Any, ClassVar, Final, NamedTuple, cast
 
 import aiokafka
-from aiokafka.consumer.fetcher import FetchResult
-from aiokafka.errors import ConsumerStoppedError
+from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult
+from aiokafka.errors import ConsumerStoppedError, CorruptRecordException
 from aiokafka.structs import TopicPartition
 from faust.topics import Topic
 from faust.transport.drivers import aiokafka as driver
@@ -154,17 +154,43 @@ def _take_records(result: FetchResult, tp: TopicPartition, max_records: int) -> 
     if not result.has_more() or not result.check_assignment(tp):
         return []
     pages = result._partition_records  # noqa: SLF001
-    pages._consumer_record = _as_parsed  # noqa: SLF001
+    if not isinstance(pages._records_iterator, chain):  # noqa: SLF001
+        pages._records_iterator = chain.from_iterable(_committed_batches(pages))  # noqa: SLF001
     records = list(islice(pages._records_iterator, max_records))  # noqa: SLF001
+    if len(records) == max_records:  # perhaps in the middle of a batch
+        pages.next_fetch_offset = records[-1].offset + 1
     result._update_position()  # noqa: SLF001
     if len(records) < max_records:
         result._partition_records = None  # noqa: SLF001
     return records
 
 
-def _as_parsed(_tp: Any, record: Any) -> Any:
-    """Keep a record as the parser made it: offset, timestamp, key, value, headers."""
-    return record
+def _committed_batches(pages: Any) -> Iterator[list[Any]]:
+    """Yield the records of each batch that is not aborted, and move the position behind it.
+
+    The order of things is that of aiokafka's `PartitionRecords._unpack_records`, which steps through the records one by one.
+    """
+    batches = pages._records  # noqa: SLF001
+    while batches.has_next():
+        batch = batches.next_batch()
+        if pages._check_crcs and not batch.validate_crc():  # noqa: SLF001
+            message = f"Invalid CRC - {pages._tp}"  # noqa: SLF001
+            raise CorruptRecordException(message)
+        aborted = False
+        if pages._isolation_level == READ_COMMITTED and batch.producer_id is not None:  # noqa: SLF001
+            pages._consume_aborted_up_to(batch.base_offset)  # noqa: SLF001
+            if batch.is_control_batch and pages._contains_abort_marker(batch):  # noqa: SLF001
+                pages._aborted_producers.discard(batch.producer_id)  # noqa: SLF001
+            aborted = batch.is_transactional and batch.producer_id in pages._aborted_producers  # noqa: SLF001
+        wanted_from = pages.next_fetch_offset
+        pages.next_fetch_offset = batch.next_offset
+        if aborted or batch.is_control_batch:
+            continue
+        records = list(batch)
+        if records and records[0].offset < wanted_from:  # a fetch begins with a whole batch
+            records = [record for record in records if record.offset >= wanted_from]
+        yield records
+        pages.next_fetch_offset = batch.next_offset  # compaction may have taken the last records of the batch
 
 
 class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
