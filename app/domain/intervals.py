@@ -141,7 +141,8 @@ def place(reading: Reading, bounds: Bounds, existing: Interval | None) -> Placem
         merged = (*readings, reading)
     else:
         merged = tuple(sorted((*readings, reading), key=_by_time))
-    changed = Interval(existing.start_us, existing.end_us, existing.revision, True, merged)
+    # The bounds, not those of the state: what another grid has emptied still ends where that grid said.
+    changed = Interval(bounds[0], bounds[1], existing.revision, True, merged)
     return Placement(Verdict.ACCEPTED, (changed,))
 
 

@@ -331,3 +331,12 @@ def test_other_intervals_hold_the_same_readings() -> None:
 def test_a_grid_that_cuts_the_same_changes_nothing() -> None:
     old = [interval(reading(0, 60), bounds=(0, 60 * MINUTE_US), revision=2)]
     assert recut(old, hours) == []
+
+
+@pytest.mark.parametrize("new", [reading(0, 5, offset=1), reading(0, 0, 0, offset=1)])
+def test_what_comes_into_an_interval_that_another_grid_has_emptied_is_in_one_of_its_own_grid(new: Reading) -> None:
+    ten_minutes = (0, 10 * MINUTE_US)
+    emptied = interval(revision=2)
+    verdict, (after,) = place(new, ten_minutes, emptied)
+    assert verdict is Verdict.ACCEPTED
+    assert after == interval(new, bounds=ten_minutes, revision=2, held=True)
