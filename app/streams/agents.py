@@ -4,6 +4,7 @@ import logging
 from typing import IO, Any, Final, Protocol
 
 import faust
+import structlog
 from faust.app.base import BootStrategy
 from faust.types import TP
 
@@ -13,16 +14,21 @@ from app.streams.condition import Condition
 from app.streams.config import StreamConfig
 from app.streams.faults import StoreError
 from app.streams.faust_tables import ShardTable
+from app.streams.publish import BrokerUnreachableError
 from app.streams.recovery import ShardTableManager
 from app.streams.reference import ReferenceReader
-from app.streams.rights import check_access, worker_needs
+from app.streams.rights import AccessError, check_access, worker_needs
 from app.streams.security import security_options, tls_context, uses_sasl, uses_tls
 from app.streams.shard import ShardParts
 from app.streams.shards import Shards, exit_for_store
 from app.streams.store import lock_data_dir
-from app.streams.topics import TopicNames, require_topics
+from app.streams.topics import TopicNames, TopicsError, require_topics
 
 _QUEUE_CHUNKS: Final = 16
+_EXIT_CODES: Final[dict[type[Exception], int]] = {TopicsError: 2, BrokerUnreachableError: 3, AccessError: 4}
+"""Those of `meterstream worker`, which checks the same before it builds an application."""
+
+log = structlog.get_logger(__name__)
 
 
 class _NoWeb(BootStrategy):
@@ -70,9 +76,18 @@ class MeterApp(faust.App):
         await super().on_first_start()
         for each in self.beside:
             await each.start()
-        await check_access(self.settings, worker_needs(self.settings))
-        await require_topics(self.settings)
+        await self._require_surroundings()
         await self.reference.start()
+
+    async def _require_surroundings(self) -> None:
+        """Check the broker, the rights and the topics: what is missing is a line, and ends the process before it begins."""
+        try:
+            await check_access(self.settings, worker_needs(self.settings))
+            await require_topics(self.settings)
+        except (AccessError, BrokerUnreachableError, TopicsError) as error:
+            log.critical("worker_cannot_start", reason=str(error))
+            # Not an Exception: Faust would log where that was raised, in thirty lines, and end with another status.
+            raise SystemExit(_EXIT_CODES[type(error)]) from None
 
     async def on_stop(self) -> None:
         """Close the shards while the consumer still is in its group, so that their last transactions are committed."""
