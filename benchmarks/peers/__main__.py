@@ -1,0 +1,81 @@
+"""Run this project and its peers on the same broker, the same input and the same job, and print tables of ratios."""
+
+import argparse
+import asyncio
+import os
+import uuid
+from collections.abc import Sequence
+
+from benchmarks.peers import throughput
+from benchmarks.peers.arena import arena
+from benchmarks.peers.environments import UnavailableError
+from benchmarks.peers.job import Job, answers, refusals
+from benchmarks.peers.sides import SIDES, Side
+from benchmarks.setting import broker
+
+
+def _available(sides: Sequence[Side]) -> list[Side]:
+    """Make every environment first, and leave out, with a word, what cannot run here."""
+    found = []
+    for side in sides:
+        try:
+            side.command()
+        except UnavailableError as reason:
+            print(f"left out: {side.title}: {reason}", flush=True)
+        else:
+            found.append(side)
+    return found
+
+
+async def _throughput(bootstrap_servers: str, job: Job, sides: Sequence[Side], runs: int) -> bool:
+    """Run all sides in turn, print each run and the table of medians; return whether all answers were equal."""
+    results: dict[str, list[throughput.Result]] = {side.name: [] for side in sides}
+    expected, refused = answers(job), refusals(job)
+    async with arena(job, bootstrap_servers, {}, f"peers-{uuid.uuid4().hex[:6]}.") as here:
+        await here.publish_input()
+        for number in range(runs):
+            for side in sides:
+                try:
+                    one = await throughput.run(here, side, number, expected, refused)
+                except RuntimeError as failure:
+                    print(f"{side.name} run {number + 1}: failed: {failure}", flush=True)
+                    continue
+                results[side.name].append(one)
+                print(
+                    f"{side.name} run {number + 1}: {one.records / one.wall_s:,.0f} records/s, "
+                    f"{one.records / one.cpu_s:,.0f} records/CPU-s, {one.memory_mb:,.0f} MB, started in {one.start_s:.1f} s, "
+                    f"{one.outputs:,} published, differs: {one.difference}, load before {one.load:.1f}",
+                    flush=True,
+                )
+    print(f"\n{job.records:,} records of {job.locations:,} locations, medians of {runs} runs in turn:\n")
+    print(throughput.table(sides, results), flush=True)
+    return all(
+        len(found) == runs and not any(map(sum, (one.difference for one in found))) for found in results.values()
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run what was asked for. The exit status is 1 when an answer differs or a side failed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    names = [side.name for side in SIDES]
+    parser.add_argument("--records", type=int, nargs="+", default=[1_000_000], help="sizes of the input")
+    parser.add_argument("--locations", type=int, nargs="+", default=[10_000])
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--sides", nargs="+", choices=names, default=names, metavar="SIDE", help=", ".join(names))
+    options = parser.parse_args(arguments)
+    sides = _available([side for side in SIDES if side.name in options.sides])
+    equal = True
+    with broker() as bootstrap_servers:
+        print(
+            f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; broker, sides and harness share them", flush=True
+        )
+        for locations in options.locations:
+            for records in options.records:
+                job = Job(records, locations)
+                equal &= asyncio.run(_throughput(bootstrap_servers, job, sides, options.runs))
+    if not equal:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

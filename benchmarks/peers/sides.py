@@ -1,0 +1,94 @@
+"""Who takes part: how each side is started, and what it guarantees."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.peers.environments import PROGRAMS, java_command, python_command
+
+OURS: Final = "meterstream"
+BARE: Final = "bare"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side. `command` makes the environment that it needs, and may raise `UnavailableError`.
+
+    `guarantee` is what its documentation promises when a process is killed. `commits` tells whether its positions are those
+    of a consumer group; where they are not, it is done when everything is written. `transactions`: readers have to read
+    committed messages.
+    """
+
+    name: str
+    title: str
+    guarantee: str
+    command: Callable[[], list[str]]
+    config: tuple[tuple[str, str], ...] = ()
+    commits: bool = True
+
+
+def _python(name: str, program: str) -> Callable[[], list[str]]:
+    return lambda: python_command(name, str(PROGRAMS / program))
+
+
+def _streams() -> list[str]:
+    return java_command("StreamsBilling")
+
+
+SIDES: Final = (
+    Side(
+        BARE,
+        "bare loop (confluent-kafka, orjson, a dict)",
+        "none: a crash takes the state",
+        _python("bare", "bare_loop.py"),
+    ),
+    Side(
+        OURS,
+        "meterstream",
+        "exactly once; state in Kafka and RocksDB",
+        lambda: [sys.executable, "-m", "app.cli", "worker"],
+    ),
+    Side(
+        "streams-alo",
+        "Kafka Streams, at least once",
+        "at least once; state in Kafka and RocksDB",
+        _streams,
+        (("guarantee", "at_least_once"),),
+    ),
+    Side(
+        "streams-eos",
+        "Kafka Streams, exactly once v2",
+        "exactly once; state in Kafka and RocksDB",
+        _streams,
+        (("guarantee", "exactly_once_v2"),),
+    ),
+    Side(
+        "quix-alo",
+        "Quix Streams, at least once",
+        "at least once; state in Kafka and RocksDB",
+        _python("quix", "quix_streams.py"),
+        (("guarantee", "at-least-once"),),
+    ),
+    Side(
+        "quix-eos",
+        "Quix Streams, exactly once",
+        "exactly once; state in Kafka and RocksDB",
+        _python("quix", "quix_streams.py"),
+        (("guarantee", "exactly-once"),),
+    ),
+    Side(
+        "bytewax",
+        "Bytewax",
+        "at least once; snapshots of state in SQLite on the local disk",
+        _python("bytewax", "bytewax_flow.py"),
+        commits=False,
+    ),
+    Side(
+        "faust",
+        "faust-streaming as documented",
+        "at least once; state in Kafka and RocksDB",
+        _python("faust", "stock_faust.py"),
+    ),
+)
+"""In the order of a run."""
