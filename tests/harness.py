@@ -8,12 +8,13 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import sys
 import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -65,6 +66,8 @@ class Stream:
         self.documents: Final[dict[str, Json]] = {}
         self.published: Final[list[bytes | None]] = []
         self._seen: dict[str, list[ConsumerRecord]] = {topic: [] for topic in self._outputs}
+        self._newest: dict[str, tuple[int, bytes]] = {}
+        self._newest_up_to = 0
         self._news = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -220,12 +223,14 @@ class Stream:
         return consumer
 
     def read_again(self) -> None:
-        """Read everything from the beginning once more, as a new consumer would, in place of what was gathered."""
-        seen = self._run(self._read_to_the_end())
+        """Read everything from the beginning once more, as a new consumer would: it is what was gathered."""
+        seen = self._run(self._read_to_the_end(), timeout_s=300)
         with self._news:
             before = {topic: len(records) for topic, records in self._seen.items()}
             now = {topic: len(records) for topic, records in seen.items()}
             assert now == before, f"a new reader finds {now} records, the first one found {before}"
+            for topic, records in seen.items():
+                assert _by_place(records) == _by_place(self._seen[topic]), f"{topic} says other things to a new reader"
 
     async def _read_to_the_end(self) -> dict[str, list[ConsumerRecord]]:
         consumer = await self._consumer()
@@ -270,7 +275,12 @@ class Stream:
 
     def totals(self) -> Counter[str]:
         """Return the partitions' committed totals, as the changelog has them."""
-        newest = {r.partition: r.value for r in self.seen(self.names.intervals_changelog) if r.key == b"#meta"}
+        newest: dict[int, bytes] = {}
+        for each in reversed(self.seen(self.names.intervals_changelog)):
+            if each.key == b"#meta":
+                newest.setdefault(each.partition, each.value)
+            if len(newest) == self.settings.partitions:
+                break
         totals: Counter[str] = Counter()
         for value in newest.values():
             totals.update(json.loads(value)["metrics"])
@@ -351,6 +361,22 @@ class Stream:
         require(expected.refusals_problems(refused, with_places=False), "refusals against the reference")
         require(expected.counts_problems(self.totals()), "the totals against the reference")
 
+    def check_a_sample_against_the_reference(self, location_ids: Collection[str]) -> None:
+        """Require of some locations that all their intervals and prices are what the slow reference makes of their messages."""
+        named = re.compile(b"|".join(f'"{location_id}"'.encode() for location_id in location_ids))
+        messages = [raw for raw in self.published if raw is not None and named.search(raw)]
+        documents = [one for one in self.documents.values() if one.get("location_id", "") in ("", *location_ids)]
+        expected = Expected.of_log(messages, documents)  # the records of others have no location there
+        newest = {each.key.decode(): each.value for each in self.seen(self.names.intervals)}
+        require(
+            expected.intervals_problems(_of_locations(location_ids, newest)),
+            "intervals of a sample against the reference",
+        )
+        priced = {interval_id: body + b"}" for interval_id, body in self.newest_priced().items()}
+        require(
+            expected.priced_problems(_of_locations(location_ids, priced)), "prices of a sample against the reference"
+        )
+
     def _await_prices(self, expected: dict[str, bytes], timeout_s: float) -> None:
         """Wait until the prices are as expected, or nothing has come for longer than anything may be held back."""
         began_s = quiet_since_s = time.monotonic()
@@ -368,15 +394,17 @@ class Stream:
 
         What was deleted is not among them.
         """
-        newest: dict[str, tuple[int, bytes]] = {}
-        for each in self.seen(self.names.priced):
-            if each.value is None:
-                newest.pop(each.key.decode(), None)
-                continue
-            interval_id, sequence = each.key.decode(), sequence_of(each.value)
-            if interval_id not in newest or newest[interval_id][0] < sequence:
-                newest[interval_id] = (sequence, body_of(each.value))
-        return {interval_id: body for interval_id, (_, body) in newest.items()}
+        with self._news:
+            records, newest = self._seen[self.names.priced], self._newest
+            for each in records[self._newest_up_to :]:
+                if each.value is None:
+                    newest.pop(each.key.decode(), None)
+                    continue
+                interval_id, sequence = each.key.decode(), sequence_of(each.value)
+                if interval_id not in newest or newest[interval_id][0] < sequence:
+                    newest[interval_id] = (sequence, body_of(each.value))
+            self._newest_up_to = len(records)
+            return {interval_id: body for interval_id, (_, body) in newest.items()}
 
     def check_sequences(self) -> None:
         """Require that each interval's sequences are 1, 2, 3 … in the one partition of its location, and none after deletion."""
@@ -412,6 +440,14 @@ class Stream:
 def _refusal(value: bytes) -> tuple[object, ...]:
     refused = json.loads(value)
     return tuple(refused[name] for name in ("error", "message", "record_num", "location_id", "raw", "raw_encoding"))
+
+
+def _by_place(records: list[ConsumerRecord]) -> dict[tuple[int, int], tuple[bytes, bytes | None]]:
+    return {(each.partition, each.offset): (each.key, each.value) for each in records}
+
+
+def _of_locations(location_ids: Collection[str], by_id: dict[str, bytes]) -> dict[str, bytes]:
+    return {interval_id: value for interval_id, value in by_id.items() if interval_id.split("|")[0] in location_ids}
 
 
 def _id_of(priced: bytes) -> str:

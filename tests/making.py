@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
 BASE: Final = datetime(2025, 3, 1, tzinfo=UTC)
@@ -11,6 +12,7 @@ BASE: Final = datetime(2025, 3, 1, tzinfo=UTC)
 Json = dict[str, Any]
 
 
+@cache
 def instant(minute: float) -> str:
     """Return the RFC 3339 text of so many minutes after `BASE`."""
     return (BASE + timedelta(minutes=minute)).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -74,8 +76,18 @@ class Unkeyed(dict[str, Any]):
     """A record that is published without a key: it may land in any partition."""
 
 
+class Keyed(list[Json]):
+    """A batch that is published with a key: that of the location of its records."""
+
+    def __init__(self, key: str, records: Iterable[Json]) -> None:
+        super().__init__(records)
+        self.key: Final = key
+
+
 def key_of(value: Json | list[Json] | bytes | None) -> str | None:
     """Return the key that a good publisher gives a message: the location_id, where there is one."""
+    if isinstance(value, Keyed):
+        return value.key
     return value["location_id"] if isinstance(value, dict) and not isinstance(value, Unkeyed) else None
 
 

@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from typing import Final, Self
 
 from tests.harness import Stream
-from tests.making import Json, Unkeyed, flat_tariff, location, record
+from tests.making import Json, Keyed, Unkeyed, flat_tariff, location, record
 
 _BATCH: Final = 20
 _LATE: Final = 40
 """Most records by which a late one comes later."""
 
 _BULK: Final = 200
-"""Records of one location that are published together."""
+"""Records of one location that follow each other in its log, in two batches."""
+
+_AT_ONCE: Final = 20
+"""Batches that are published together: 2,000 records."""
 
 
 def load_documents(stream: Stream, locations: int) -> None:
@@ -66,12 +69,13 @@ def load_messages(seed: int, locations: int, count: int) -> list[Json | list[Jso
     return [one for _, one in sorted(messages, key=lambda each: each[0])]
 
 
-def bulk_messages(seed: int, locations: int, count: int) -> Iterator[tuple[str, list[Json | list[Json]]]]:
-    """Yield a location and batches of its five-minute records, until there are about `count` records; the same for a seed.
+def bulk_messages(seed: int, locations: int, count: int) -> Iterator[list[Keyed]]:
+    """Yield batches of five-minute records, some at once, until there are `count` records; the same for a seed.
 
     Of each hundred records some are twice, some corrected and some wrong, and their order within a batch is any.
     """
     choose = random.Random(seed)  # noqa: S311 - chance, not secrets
+    waiting: list[Keyed] = []
     for number in range(0, count, _BULK):
         day, at = divmod(number // _BULK, locations)
         batch: list[Json] = []
@@ -87,7 +91,10 @@ def bulk_messages(seed: int, locations: int, count: int) -> Iterator[tuple[str, 
             else:
                 batch.append(one)
         choose.shuffle(batch)
-        yield f"loc_{at}", [batch[: _BULK // 2], batch[_BULK // 2 :]]
+        waiting += [Keyed(f"loc_{at}", part) for part in (batch[: _BULK // 2], batch[_BULK // 2 :])]
+        if len(waiting) == _AT_ONCE or number + _BULK >= count:
+            yield waiting
+            waiting = []
 
 
 def _fault(choose: random.Random, one: Json) -> Json:
