@@ -32,14 +32,14 @@ def _restart(broker: LocalBroker, stream: Stream) -> float:
 def test_a_worker_goes_on_by_itself_when_the_broker_comes_back(
     own_broker: LocalBroker, streams: Callable[..., Stream], counts: Counts
 ) -> None:
-    kills, records = scaled(1, 10), scaled(4000, 30_000)
+    kills, records = scaled(1, 10), scaled(4000, 20_000)
     stream = streams(own_broker.bootstrap_servers, partitions=2, emit_every_s=1, transaction_max_ms=200)
     load_documents(stream, LOCATIONS)
     messages = load_messages(3, LOCATIONS, records)
     worker = stream.worker()
     choose = random.Random(3)  # noqa: S311 - chance, not secrets
     back_s = []
-    with Feeder(stream, messages, per_second=400):
+    with Feeder(stream, messages, per_second=scaled(400, 200)):
         stream.wait(lambda: stream.seen(stream.names.priced), "the first prices")
         for _ in range(kills):
             time.sleep(choose.uniform(0.5, 1.5))
@@ -51,7 +51,7 @@ def test_a_worker_goes_on_by_itself_when_the_broker_comes_back(
     assert max(back_s) < BACK_WITHIN_S
     # A document that arrives afterwards is seen, too.
     stream.load(stream.documents[f"{stream.names.tariffs}/flat"] | {"version": 9})
-    stream.verify()
+    stream.verify(reference=False)
     assert worker.terminate() == 0
     counts.note(
         "the broker killed (SIGKILL) and started again",

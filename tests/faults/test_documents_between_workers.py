@@ -4,13 +4,16 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.faults.scale import Counts
 from tests.harness import Stream, sites
 from tests.making import flat_tariff, location, record, series_day, series_tariff
 
 pytestmark = pytest.mark.broker
 
 
-def test_documents_that_changed_while_no_worker_ran_are_applied(kafka: str, streams: Callable[..., Stream]) -> None:
+def test_documents_that_changed_while_no_worker_ran_are_applied(
+    kafka: str, streams: Callable[..., Stream], counts: Counts
+) -> None:
     stream = streams(kafka, partitions=2, emit_every_s=1)
     same, dearer, moved, recut, late, market, gone = sites(stream, 7)
     stream.load(location(late.location_id, "arrives later"))
@@ -56,10 +59,11 @@ def test_documents_that_changed_while_no_worker_ran_are_applied(kafka: str, stre
     same.settle()
     assert len(stream.seen(stream.names.priced)) == count + 6
     stream.check_sequences()
+    counts.note("documents changed and taken away while no worker ran", documents=9, prices=count + 6)
 
 
 def test_a_worker_killed_while_it_prices_again_finishes_after_its_restart(
-    kafka: str, streams: Callable[..., Stream]
+    kafka: str, streams: Callable[..., Stream], counts: Counts
 ) -> None:
     stream = streams(kafka, partitions=2, emit_every_s=1, transaction_max_ms=50, instance_id="one")
     names = [f"loc_{number}" for number in range(20)]
@@ -74,3 +78,6 @@ def test_a_worker_killed_while_it_prices_again_finishes_after_its_restart(
     stream.load(flat_tariff("flat", "0.3", version=3))
     stream.worker()
     stream.verify()
+    counts.note(
+        "a worker killed (SIGKILL) while it prices again, and documents changed once more", kills=1, intervals=6000
+    )

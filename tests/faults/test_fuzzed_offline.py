@@ -162,12 +162,13 @@ def test_what_can_be_read_in_two_ways_is_read_in_one_alone_and_in_a_batch(messag
 
 
 @pytest.mark.full
-def test_a_record_for_which_an_interval_has_no_room_is_refused_by_both() -> None:
+def test_a_record_for_which_an_interval_has_no_room_is_refused_by_both(counts: Counts) -> None:
     starts = [f"2025-03-01T00:00:{at // 100:02d}.{at % 100:02d}Z" for at in range(3602)]
     messages = [of_time(start, end) for start, end in pairwise(starts)]
     both = Both([*messages, of_time(starts[0], starts[-1]), messages[-1]], documents_of(4))
     assert list(both.problems())[:SHOWN] == []
     assert (both.ours.counts["accepted"], both.ours.counts["rejected"]) == (3601, 2)
+    counts.note("more records than an interval has room for, against the reference", accepted=3601, rejected=2)
 
 
 def test_a_difference_is_shown_with_the_fewest_messages() -> None:

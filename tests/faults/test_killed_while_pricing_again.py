@@ -7,6 +7,7 @@ from typing import Final
 
 import pytest
 
+from tests.faults.scale import Counts
 from tests.harness import Site, Stream
 from tests.making import Json, flat_tariff, location
 from tests.worker_process import Worker
@@ -36,7 +37,9 @@ def kill_at_work(stream: Stream, worker: Worker, published: int) -> None:
     assert len(stream.seen(stream.names.priced)) < published + HALF_HOURS / 2
 
 
-def test_the_rest_is_priced_again_after_a_kill_and_only_once(kafka: str, streams: Callable[..., Stream]) -> None:
+def test_the_rest_is_priced_again_after_a_kill_and_only_once(
+    kafka: str, streams: Callable[..., Stream], counts: Counts
+) -> None:
     # Short transactions: much of the year is committed as priced again, and much is not, whenever it is killed.
     stream = streams(
         kafka, partitions=1, emit_every_s=0, transaction_max_ms=20, commit_interval_ms=20, instance_id="one"
@@ -61,3 +64,4 @@ def test_the_rest_is_priced_again_after_a_kill_and_only_once(kafka: str, streams
     again = times_published(stream) - before
     assert set(again.values()) == {1}
     assert len(again) == HALF_HOURS
+    counts.note("a worker killed (SIGKILL) while it prices a year again", kills=2, priced_again=2 * HALF_HOURS, twice=0)

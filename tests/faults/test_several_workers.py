@@ -65,7 +65,7 @@ def _require_nothing_committed(frozen: Worker, logged: int) -> None:
 
 
 @pytest.mark.full
-def test_workers_join_and_leave_under_load(kafka: str, streams: Callable[..., Stream]) -> None:
+def test_workers_join_and_leave_under_load(kafka: str, streams: Callable[..., Stream], counts: Counts) -> None:
     stream = streams(kafka, partitions=4, emit_every_s=1)
     load_documents(stream, LOCATIONS)
     messages = load_messages(5, LOCATIONS, 4000)
@@ -85,6 +85,7 @@ def test_workers_join_and_leave_under_load(kafka: str, streams: Callable[..., St
         assert first.terminate() == 0
     stream.verify()
     assert _last_opened(second) == [0, 1, 2, 3]
+    counts.note("workers that join and leave under load", joined=2, left=2, records=4000)
 
 
 def _last_opened(worker: Worker) -> list[int]:
