@@ -178,6 +178,11 @@ class Settings(BaseSettings):
     store_cache_mb: Annotated[int, Field(ge=1, le=1_048_576)] = Field(
         default=64, description="Memory for the block cache of the local store, shared by all partitions of a worker."
     )
+    recovery_processes: Annotated[int | None, Field(ge=1, le=256), BeforeValidator(_off_to_none)] = Field(
+        default=None,
+        description="How many processes rebuild lost local stores, for as long as that takes; 1 leaves it to the worker itself. "
+        "Off: one for each core when a million records or more are missing.",
+    )
 
     intervals_retention_days: Annotated[int | None, Field(ge=1, le=36_500), BeforeValidator(_off_to_none)] = Field(
         default=None,

@@ -1,17 +1,17 @@
-"""Catch up: bring the stores of some partitions to the end of their changelogs."""
+"""Restore: bring the stores of some partitions to the end of their changelogs."""
 
 import asyncio
+import contextlib
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from app.streams.chunks import fetch_parsed
 from app.streams.config import StreamConfig
+from app.streams.fetch import fetch_parsed
 from app.streams.progress import Progress
 from app.streams.security import client_options
 from app.streams.store import PartitionStore
@@ -22,73 +22,69 @@ from app.wire.interval import HELD
 
 log = structlog.get_logger(__name__)
 
-_POLL_MS: Final = 200
+POLL_MS: Final = 200
 _FETCH_BYTES: Final = 4 * 1024 * 1024
-_REPORT_EVERY_S: Final = 2.0
+REPORT_EVERY_S: Final = 2.0
 _YIELD_S: Final = 0
 
 
-class Owner(Protocol):
-    """A partition whose producer has been initialised: nobody else writes to its changelogs any more."""
-
-    @property
-    def partition(self) -> int:
-        """Return its number."""
-
-    @property
-    def store(self) -> PartitionStore:
-        """Return its store, open."""
-
-    @property
-    def in_flight(self) -> Counter[str]:
-        """Return the count of each interval on its way to pricing, to be filled in."""
-
-
-async def catch_up(
-    settings: StreamConfig,
-    names: TopicNames,
-    owners: Sequence[Owner],
-    priced_to: Mapping[int, int | None],
-    progress: Progress | None = None,
-) -> int:
-    """Apply the committed records that the stores do not have yet, and return how many there were.
-
-    Also learn which intervals are on their way: those on `meter.intervals` behind `priced_to`, pricing's committed position
-    in each partition. `progress` is told how far it is.
-
-    A store that is ahead of its changelog belongs to other topics than these, and is begun anew. Transaction markers occupy
-    offsets: a store is complete when the position has reached the end, not when the last record was seen.
-    """
+@contextlib.asynccontextmanager
+async def reader(settings: StreamConfig) -> AsyncIterator[AIOKafkaConsumer]:
+    """Lend a consumer of committed records, without a group."""
     consumer = AIOKafkaConsumer(
         **client_options(settings),
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         max_partition_fetch_bytes=_FETCH_BYTES,
-        fetch_max_wait_ms=_POLL_MS,
+        fetch_max_wait_ms=POLL_MS,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
     )
     await consumer.start()
     try:
-        stores = {
-            TopicPartition(topic, owner.partition): owner.store
-            for owner in owners
-            for topic in (names.intervals_changelog, names.priced)
-        }
-        consumer.assign(list(stores))
-        ends = await consumer.end_offsets(list(stores))
-        await _seek(consumer, stores, ends)
-        progress = progress or Progress()
-        for tp in stores:
-            progress.begin(tp, await consumer.position(tp), ends[tp])
-        try:
-            applied = await _apply(consumer, names, stores, ends, progress)
-        finally:
-            progress.end(list(stores))
-        await _find_in_flight(consumer, names, owners, priced_to)
-        return applied
+        yield consumer
     finally:
         await consumer.stop()
+
+
+async def behind(consumer: AIOKafkaConsumer, names: TopicNames, stores: Mapping[int, PartitionStore]) -> dict[int, int]:
+    """Return how many offsets of its changelogs each store does not have: more than records, see `Progress`."""
+    changelogs = _changelogs(names, stores)
+    ends = await consumer.end_offsets(list(changelogs))
+    begins = await consumer.beginning_offsets(list(changelogs))
+    missing = dict.fromkeys(stores, 0)
+    for tp, store in changelogs.items():
+        missing[tp.partition] += max(ends[tp] - max(store.position(tp.topic), begins[tp]), 0)
+    return missing
+
+
+async def restore(
+    consumer: AIOKafkaConsumer, names: TopicNames, stores: Mapping[int, PartitionStore], progress: Progress
+) -> None:
+    """Apply the committed records that the stores do not have yet, and tell `progress` about it.
+
+    A store that is ahead of its changelog belongs to other topics than these, and is begun anew. Transaction markers occupy
+    offsets: a store is complete when the position has reached the end, not when the last record was seen.
+    """
+    changelogs = _changelogs(names, stores)
+    consumer.assign(list(changelogs))
+    ends = await consumer.end_offsets(list(changelogs))
+    await _seek(consumer, changelogs, ends)
+    for tp in changelogs:
+        progress.begin(tp, await consumer.position(tp), ends[tp])
+    try:
+        await _apply(consumer, names, changelogs, ends, progress)
+    finally:
+        progress.end(list(changelogs))
+
+
+def _changelogs(names: TopicNames, stores: Mapping[int, PartitionStore]) -> dict[TopicPartition, PartitionStore]:
+    """Return the changelogs with the store that each of them is for."""
+    return {
+        TopicPartition(topic, partition): store
+        for partition, store in stores.items()
+        for topic in (names.intervals_changelog, names.priced)
+    }
 
 
 async def _seek(
@@ -110,43 +106,35 @@ async def _apply(
     stores: dict[TopicPartition, PartitionStore],
     ends: dict[TopicPartition, int],
     progress: Progress,
-) -> int:
-    behind = {tp for tp in stores if stores[tp].position(tp.topic) < ends[tp]}
+) -> None:
+    missing = {tp for tp in stores if stores[tp].position(tp.topic) < ends[tp]}
     held = {tp: _held_keys(stores[tp]) for tp in stores if tp.topic == names.intervals_changelog}
-    applied, began_s = 0, time.monotonic()
-    reported_s = began_s
-    written = {tp.partition: stores[tp] for tp in behind}
+    reported_s = began_s = time.monotonic()
+    written = {tp.partition: stores[tp] for tp in missing}
     for store in written.values():
         store.begin_bulk()
-    while behind:
-        fetched = await fetch_parsed(consumer, behind, _POLL_MS / 1000)
+    while missing:
+        fetched = await fetch_parsed(consumer, missing, POLL_MS / 1000)
         for partition in _of_another_lineage(names, stores, fetched):
             held[TopicPartition(names.intervals_changelog, partition)] = set()
-            behind.update(await _begin_anew(consumer, stores, partition, ends, progress))
+            missing.update(await _begin_anew(consumer, stores, partition, ends, progress))
             fetched = {tp: records for tp, records in fetched.items() if tp.partition != partition}
         for tp, records in fetched.items():
             entries = _newest_priced(records) if tp.topic == names.priced else _newest_intervals(records, held[tp])
             stores[tp].write(sorted(entries.items()), {tp.topic: records[-1].offset + 1})
-            applied += len(records)
-            progress.reach(tp, records[-1].offset + 1)
+            progress.reach(tp, records[-1].offset + 1, len(records))
             await asyncio.sleep(_YIELD_S)  # Heartbeats, and those who ask how far it is, have their turn.
-        for tp in list(behind):
+        for tp in list(missing):
             if await consumer.position(tp) >= ends[tp]:
                 stores[tp].write((), {tp.topic: ends[tp]})
                 progress.reach(tp, ends[tp])
-                behind.discard(tp)
+                missing.discard(tp)
         now_s = time.monotonic()
-        if now_s - reported_s > _REPORT_EVERY_S and behind:
+        if now_s - reported_s > REPORT_EVERY_S and missing:
             reported_s = now_s
-            _report(applied, progress, now_s - began_s)
+            report(progress, now_s - began_s)
     for store in written.values():
         store.end_bulk()
-    seconds = time.monotonic() - began_s
-    if applied:
-        log.info(
-            "recovered", applied=applied, seconds=round(seconds, 2), per_second=round(applied / max(seconds, 1e-6))
-        )
-    return applied
 
 
 async def _begin_anew(
@@ -167,13 +155,13 @@ async def _begin_anew(
     return again
 
 
-def _report(applied: int, progress: Progress, seconds: float) -> None:
+def report(progress: Progress, seconds: float) -> None:
     """Log how far it is. Offsets give the percentage: how many records there are between them is known at the end only."""
     done, of_about = progress.total()
     percent = {partition: 100 * p.applied // max(p.of_about, 1) for partition, p in progress.by_partition().items()}
     log.info(
         "recovering",
-        applied=applied,
+        applied=progress.records,
         of_about=of_about,
         percent=round(100 * done / max(of_about, 1), 1),
         percent_of_partition=percent,
@@ -224,28 +212,3 @@ def _newest_intervals(records: list[Any], held: set[bytes]) -> dict[bytes, bytes
 def _newest_priced(records: list[Any]) -> dict[bytes, bytes | None]:
     """Return what records of `meter.priced` mean for the store; the newest of a key counts. Hot."""
     return {PRICED_MARK + record.key: record.value for record in records}
-
-
-async def _find_in_flight(
-    consumer: AIOKafkaConsumer, names: TopicNames, owners: Sequence[Owner], priced_to: Mapping[int, int | None]
-) -> None:
-    """Count the published intervals that pricing has not taken yet, for each owner."""
-    waiting = {TopicPartition(names.intervals, owner.partition): owner for owner in owners}
-    consumer.assign(list(waiting))
-    ends = await consumer.end_offsets(list(waiting))
-    begins = await consumer.beginning_offsets(list(waiting))
-    behind = set()
-    for tp in waiting:
-        start = max(priced_to.get(tp.partition) or 0, begins[tp])
-        consumer.seek(tp, start)
-        if start < ends[tp]:
-            behind.add(tp)
-    while behind:
-        fetched = await fetch_parsed(consumer, behind, _POLL_MS / 1000)
-        for tp, records in fetched.items():
-            for record in records:
-                if record.key is not None and record.value is not None and record.offset < ends[tp]:
-                    waiting[tp].in_flight[record.key.decode(errors="replace")] += 1
-        for tp in list(behind):
-            if await consumer.position(tp) >= ends[tp]:
-                behind.discard(tp)

@@ -42,6 +42,8 @@ class StreamConfig(SecurityConfig, Protocol):
     @property
     def reference_poll_ms(self) -> int: ...  # noqa: D102
     @property
+    def recovery_processes(self) -> int | None: ...  # noqa: D102
+    @property
     def intervals_retention_days(self) -> int | None: ...  # noqa: D102
     @property
     def future_tolerance_s(self) -> float | None: ...  # noqa: D102

@@ -16,18 +16,20 @@ class Recovered(NamedTuple):
 
 
 class Progress:
-    """The changelogs that are being read now, by partition."""
+    """The changelogs that are being read now, by partition; `records` is how many have ever been applied."""
 
     def __init__(self) -> None:
         """Begin with nothing to do."""
         self._spans: dict[TopicPartition, tuple[int, int, int]] = {}
+        self.records = 0
 
     def begin(self, tp: TopicPartition, start: int, end: int) -> None:
         """Note what is to be read."""
         self._spans[tp] = (start, start, max(start, end))
 
-    def reach(self, tp: TopicPartition, position: int) -> None:
-        """Note that everything before a position is in the store."""
+    def reach(self, tp: TopicPartition, position: int, records: int = 0) -> None:
+        """Note that everything before a position is in the store, and how many records have come to it by that."""
+        self.records += records
         start, _, end = self._spans[tp]
         self._spans[tp] = (start, min(position, end), end)
 

@@ -11,7 +11,7 @@ import structlog
 from aiokafka.errors import ProducerFenced
 from faust.types import TP
 
-from app.streams.changelog import catch_up
+from app.streams.catch_up import catch_up
 from app.streams.chunks import Chunk
 from app.streams.condition import PartitionCondition, PartitionState
 from app.streams.faults import StoreCorruptError, StoreError

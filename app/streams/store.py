@@ -93,9 +93,19 @@ class PartitionStore:
             StoreError: another process has it, or the disk does not take it.
 
         """
-        self._path = path
+        self.path: Final = path
+        self.identity: Final = identity
         self._cache = cache
         self._format = f"{_FORMAT}\n{identity}".encode()
+        self.take_back()
+
+    def take_back(self) -> None:
+        """Open it after `close`, with what another process has made of it; begin empty where it cannot be used.
+
+        Raises:
+            StoreError: another process has it, or the disk does not take it.
+
+        """
         self._db = self._open()
         if not self._is_ours():
             self.wipe()
@@ -104,7 +114,7 @@ class PartitionStore:
         try:
             return self.get(_FORMAT_KEY) == self._format
         except StoreCorruptError as error:
-            log.warning("store_unusable", path=str(self._path), reason=str(error), action="rebuild from the changelog")
+            log.warning("store_unusable", path=str(self.path), reason=str(error), action="rebuild from the changelog")
             return False
 
     def _open(self) -> Rdict:
@@ -113,30 +123,30 @@ class PartitionStore:
         except Exception as error:
             if "lock file" in str(error) or "lock hold" in str(error):
                 message = (
-                    f"{self._path} is in use by another process (each worker needs a METERSTREAM_DATA_DIR of its own)"
+                    f"{self.path} is in use by another process (each worker needs a METERSTREAM_DATA_DIR of its own)"
                 )
                 raise StoreError(message) from error
             if any(refusal in str(error) for refusal in _DISK_REFUSES):
-                message = f"{self._path} cannot be opened: {error}"
+                message = f"{self.path} cannot be opened: {error}"
                 raise StoreError(message) from error
-            log.warning("store_unusable", path=str(self._path), reason=str(error), action="rebuild from the changelog")
+            log.warning("store_unusable", path=str(self.path), reason=str(error), action="rebuild from the changelog")
         try:
             self.remove()
             return self._open_or_create()
         except Exception as error:
-            message = f"{self._path} cannot be opened: {error}"
+            message = f"{self.path} cannot be opened: {error}"
             raise StoreError(message) from error
 
     def _open_or_create(self) -> Rdict:
-        self._path.mkdir(parents=True, exist_ok=True)
-        return Rdict(str(self._path), options=_options(self._cache))
+        self.path.mkdir(parents=True, exist_ok=True)
+        return Rdict(str(self.path), options=_options(self._cache))
 
     def remove(self) -> None:
         """Delete the files of the store, which is closed."""
-        if self._path.is_dir():
-            shutil.rmtree(self._path, ignore_errors=True)
+        if self.path.is_dir():
+            shutil.rmtree(self.path, ignore_errors=True)
         else:
-            self._path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
 
     def wipe(self) -> None:
         """Begin empty.
@@ -157,7 +167,7 @@ class PartitionStore:
             raise self._not_written(error) from error
 
     def close(self) -> None:
-        """Write to files what is in memory and close the database; this object is of no use afterwards, whatever is raised.
+        """Write to files what is in memory and close the database; of no use then before `take_back`, whatever is raised.
 
         Raises:
             StoreError: the disk does not take it.
@@ -229,12 +239,12 @@ class PartitionStore:
             raise self._corrupt(error) from error
 
     def _corrupt(self, error: BaseException) -> StoreCorruptError:
-        return StoreCorruptError(f"{self._path} cannot be read: {error}")
+        return StoreCorruptError(f"{self.path} cannot be read: {error}")
 
     def _not_written(self, error: BaseException) -> StoreError:
         if str(error).startswith("Corruption"):
             return self._corrupt(error)
-        return StoreError(f"{self._path} cannot be written: {error}")
+        return StoreError(f"{self.path} cannot be written: {error}")
 
     def position(self, topic: str) -> int:
         """Return the offset of the changelog's first record that is not in the store.

@@ -86,7 +86,7 @@ AFTER_AN_END_IN_ORDER = (_fill_all_files_with_garbage, _cut_in_half, _flip_bytes
 def test_damaged_stores_are_rebuilt_and_nothing_changes(
     kafka: str, streams: Callable[..., Stream], counts: Counts
 ) -> None:
-    stream = streams(kafka, partitions=len(AFTER_A_KILL), emit_every_s=1, instance_id="one")
+    stream = streams(kafka, partitions=len(AFTER_A_KILL), emit_every_s=1, instance_id="one", recovery_processes=2)
     load_documents(stream, LOCATIONS)
     messages = load_messages(2, LOCATIONS, 6000)
     stream.publish(*messages[:2000])

@@ -14,7 +14,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 
-from app.streams.chunks import _take_records
+from app.streams.fetch import _take_records
 
 TP: Final = TopicPartition("meter.records", 0)
 _ABORT, _COMMIT = 0, 1
