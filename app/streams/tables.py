@@ -49,6 +49,9 @@ class Store(Protocol):
     def items(self, start: bytes, stop: bytes) -> Iterable[tuple[bytes, bytes]]:
         """Return the entries with start <= key < stop, in order."""
 
+    def first(self, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return the first of those entries, at most `limit`."""
+
     def last_before(self, key: bytes, start: bytes) -> bytes | None:
         """Return the greatest key in [start, key), or None."""
 
@@ -202,8 +205,8 @@ class Tables:
         beginning = location_id + "|"
         found = {prefix for prefix in self.changes.ids_of_meter if prefix.startswith(beginning)}
         at, stop = INTERVAL_MARK + beginning.encode(), INTERVAL_MARK + beginning.encode() + AFTER
-        while (entry := next(iter(self._store.items(at, stop)), None)) is not None:
-            prefix = prefix_of(entry[0][1:].decode())
+        while entries := self._store.first(at, stop, 1):
+            prefix = prefix_of(entries[0][0][1:].decode())
             found.add(prefix)
             at = INTERVAL_MARK + prefix.encode() + AFTER
         return sorted(found)
@@ -211,8 +214,8 @@ class Tables:
     def prefix_after(self, prefix: str) -> str | None:
         """Return the beginning of the interval ids of the meter after one, or None; "" is before all of them."""
         at = INTERVAL_MARK + (prefix.encode() + AFTER if prefix else b"")
-        entry = next(iter(self._store.items(at, INTERVAL_MARK + AFTER)), None)
-        found = [] if entry is None else [prefix_of(entry[0][1:].decode())]
+        entries = self._store.first(at, INTERVAL_MARK + AFTER, 1)
+        found = [prefix_of(key[1:].decode()) for key, _ in entries]
         found += [fresh for fresh, ids in self.changes.ids_of_meter.items() if ids and fresh > prefix]
         return min(found, default=None)
 
@@ -222,23 +225,23 @@ class Tables:
         They take the place of none that is at work in memory. Good until the next change.
         """
         first, last = _bound(prefix, start_us).encode(), _bound(prefix, end_us).encode()
-        stored = dict(islice(self._store.items(INTERVAL_MARK + first, INTERVAL_MARK + last), limit))
+        stored = self._store.first(INTERVAL_MARK + first, INTERVAL_MARK + last, limit)
         changes = self.changes
         changed = changes.ids_of_meter.get(prefix)
         if changed:
-            for interval_id in _between(changed, first.decode(), last.decode())[:limit]:
-                stored[INTERVAL_MARK + interval_id.encode()] = b""
-            stored = dict(sorted(stored.items())[:limit])
+            fresh = _between(changed, first.decode(), last.decode())[:limit]
+            either = dict(stored) | {INTERVAL_MARK + interval_id.encode(): b"" for interval_id in fresh}
+            stored = sorted(either.items())[:limit]
         if not stored:
             return []
-        keys = [key[1:] for key in stored]
-        priced = dict(self._store.items(PRICED_MARK + keys[0], PRICED_MARK + keys[-1] + AFTER))
+        priced = dict(self._store.items(PRICED_MARK + stored[0][0][1:], PRICED_MARK + stored[-1][0][1:] + AFTER))
         live, published = self._intervals, changes.priced
         found = []
-        for key, value in zip(keys, stored.values(), strict=True):
-            interval_id = key.decode()
+        for key, value in stored:
+            own = key[1:]
+            interval_id = own.decode()
             interval = live.get(interval_id) or decode_state(value)
-            before = published.get(interval_id) or priced.get(PRICED_MARK + key)
+            before = published.get(interval_id) or priced.get(PRICED_MARK + own)
             found.append((interval_id, interval, before))
         return found
 
@@ -384,6 +387,10 @@ class MemoryStore:
     def items(self, start: bytes, stop: bytes) -> Iterable[tuple[bytes, bytes]]:
         """Return the entries with start <= key < stop, in order."""
         return sorted((key, value) for key, value in self._entries.items() if start <= key < stop)
+
+    def first(self, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return the first of those entries, at most `limit`."""
+        return list(islice(self.items(start, stop), limit))
 
     def last_before(self, key: bytes, start: bytes) -> bytes | None:
         """Return the greatest key in [start, key), or None."""

@@ -84,6 +84,8 @@ def test_entries_are_found_from_a_key_up_to_another(
     store = opened(tmp_path / "store")
     store.write([(key, b"") for key in (b"a", b"b", b"c")], {})
     assert [key for key, _ in store.items(start, stop)] == found
+    for limit in range(1, 5):
+        assert [key for key, _ in store.first(start, stop, limit)] == found[:limit]
     store.close()
 
 
@@ -98,7 +100,9 @@ def test_entries_that_cannot_be_read_are_not_taken_for_the_end(tmp_path: Path) -
     damaged = opened(tmp_path / "store")
     with pytest.raises(StoreCorruptError, match="cannot be read"):
         list(damaged.items(b"0", b"9"))
-    assert len(list(damaged.items(b"00000", b"00010"))) == 10
+    with pytest.raises(StoreCorruptError, match="cannot be read"):
+        damaged.first(b"0", b"9", 20_000)
+    assert len(list(damaged.items(b"00000", b"00010"))) == len(damaged.first(b"0", b"9", 10)) == 10
     damaged.close()
 
 
