@@ -101,18 +101,26 @@ class Pricer:
         )
 
     def price_state(self, interval_id: str, interval: Interval, meter: Meter, before: bytes | None) -> Outcome:
-        """Price a stored interval as if it were published again; `before` is its last priced record (None: none yet)."""
+        """Price a stored interval as if it were published again; `before` is its last priced record (None: none yet). Hot."""
         of, text = meter.meter_id, meter.text
-        energy_uwh = interval.energy_uwh()
+        start_us, end_us, readings = interval.start_us, interval.end_us, interval.readings
+        if len(readings) == 1 and readings[0].start_us == start_us and readings[0].end_us == end_us:
+            # As nearly always: one record of the same period, which is the interval's only part.
+            (whole,) = readings
+            energy_uwh, covered_us, submitted_ms = whole.energy_uwh, end_us - start_us, whole.submitted_ms
+            parts: Sequence[tuple[int, int, int]] = ()
+        else:
+            energy_uwh, covered_us, submitted_ms = interval.energy_uwh(), interval.covered_us(), interval.submitted_ms()
+            parts = cast("list[tuple[int, int, int]]", _LazyState(interval))
         return self._price(
             text.prefix,
             interval_id,
             self._plan(of.location_id, of.tariff_direction),
-            text.head(interval, energy_uwh),
-            (interval.start_us, interval.end_us, energy_uwh),
-            cast("list[tuple[int, int, int]]", _LazyState(interval)),
+            text.head(interval, energy_uwh, covered_us),
+            (start_us, end_us, energy_uwh),
+            parts,
             of.energy_flow_direction,
-            instant_texts[interval.submitted_ms() * 1000],
+            instant_texts[submitted_ms * 1000],
             before,
         )
 

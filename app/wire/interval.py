@@ -5,8 +5,8 @@ fields stand in a fixed order, `records` and `submitted_at` last: what stands be
 record too, byte for byte.
 """
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Hashable
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -38,18 +38,23 @@ def decode_state(value: bytes) -> Interval:
     return _unpack(value[1:])
 
 
-class _Texts(dict[int, str]):
-    """Texts of numbers, remembered: thousands of meters share the same few instants and lengths."""
+T = TypeVar("T", bound=Hashable)
 
-    def __init__(self, text_of: Callable[[int], str]) -> None:
-        """Remember what a function returns."""
+
+class Texts(dict[T, str]):
+    """Texts of values, remembered: thousands of meters share the same few instants, lengths and names."""
+
+    def __init__(self, text_of: Callable[[T], str], limit: int = _MEMO_LIMIT) -> None:
+        """Remember what a function returns, for at most so many values."""
         super().__init__()
         self._text_of = text_of
+        self._limit = limit
 
-    def __missing__(self, number: int) -> str:
-        if len(self) >= _MEMO_LIMIT:
+    def __missing__(self, value: T) -> str:
+        """Ask the function."""
+        if len(self) >= self._limit:
             self.clear()
-        text = self[number] = self._text_of(number)
+        text = self[value] = self._text_of(value)
         return text
 
 
@@ -59,8 +64,8 @@ def _seconds_text(duration_us: int) -> str:
     return f"{seconds}.{micros:06d}".rstrip("0") if micros else str(seconds)
 
 
-instant_texts: Final = _Texts(format_instant)
-_seconds_texts: Final = _Texts(_seconds_text)
+instant_texts: Final = Texts(format_instant)
+_seconds_texts: Final = Texts(_seconds_text)
 
 
 _encode_json: Final = msgspec.json.Encoder().encode
@@ -115,9 +120,9 @@ class MeterText:
             f'"submitted_at":"{instant_texts[submitted_ms * 1000]}"}}'
         ).encode()
 
-    def head(self, interval: Interval, energy_uwh: int) -> bytes:
-        """Return the beginning of an interval's public form, up to its records; `energy_uwh` is its energy."""
-        return self._head_text(interval, energy_uwh, interval.covered_us()).encode()
+    def head(self, interval: Interval, energy_uwh: int, covered_us: int) -> bytes:
+        """Return the beginning of an interval's public form, up to its records, by its energy and the time they cover."""
+        return self._head_text(interval, energy_uwh, covered_us).encode()
 
     def _head_text(self, interval: Interval, energy_uwh: int, covered_us: int) -> str:
         start_us, end_us = interval.start_us, interval.end_us

@@ -13,7 +13,7 @@ import msgspec
 from app.domain.energy import parse_watt_hours_uwh, watt_hours_text
 from app.domain.instants import parse_instant_us
 from app.domain.rates import Component, IntervalPrice
-from app.wire.interval import EXACT_IN_DOUBLE_WH, RECORDS_MARK, instant_texts, json_text
+from app.wire.interval import EXACT_IN_DOUBLE_WH, RECORDS_MARK, Texts, instant_texts, json_text
 
 _TAIL_MARK: Final = b',"submitted_at":"'
 _SEQUENCE_MARK: Final = b',"sequence":'
@@ -136,46 +136,32 @@ def _counted_exactly(value: bytes, record: _PricedMessage, parse_us: Callable[[s
     ]
 
 
-_texts: Final[dict[str | None, str]] = {None: "null"}
-_TEXTS_LIMIT: Final = 10_000
-
-
-def _text(text: str | None) -> str:
-    """Return the JSON of an identifier, remembered: tariffs have few charges and bands."""
-    known = _texts.get(text)
-    if known is None:
-        if len(_texts) >= _TEXTS_LIMIT:
-            _texts.clear()
-            _texts[None] = "null"
-        known = _texts[text] = json_text(text)
-    return known
-
-
-def _amount(text: str | None) -> str:
-    return "null" if text is None else f'"{text}"'
-
-
-def _tariff_text(component: Component) -> str:
-    """Return the fields that name a component's tariff where it is not the record's."""
-    if component.tariff_id is None:
-        return ""
-    return f',"tariff_id":{_text(component.tariff_id)},"tariff_version":{component.tariff_version}'
+_texts: Final[Texts[str | None]] = Texts(json_text, limit=10_000)
+"""The JSON of identifiers: tariffs have few charges and bands."""
 
 
 def _price_text(price: IntervalPrice) -> str:
-    components = ",".join(
-        [
-            f'{{"charge_id":{_text(c.charge_id)},"band":{_text(c.band)},"tier":{"null" if c.tier is None else c.tier},'
-            f'"start_time":"{instant_texts[c.start_us]}","end_time":"{instant_texts[c.end_us]}",'
-            f'"energy_wh":{watt_hours_text(c.energy_uwh)},"rate":"{c.rate}","cost":"{c.cost}",'
-            f'"cost_excluding_tax":"{c.cost_excluding_tax}"{_tariff_text(c)}}}'
-            for c in price.components
-        ]
-    )
-    version = price.tariff_version
+    """Return what stands between an interval's own fields and the tail. Hot."""
+    if price.cost is None:
+        amounts = '"cost":null,"cost_excluding_tax":null,"tax":null'
+    else:
+        amounts = f'"cost":"{price.cost}","cost_excluding_tax":"{price.cost_excluding_tax}","tax":"{price.tax}"'
+    carbon_g, version = price.carbon_g, price.tariff_version
+    reason = "null" if price.reason is None else f'"{price.reason}"'
     return (
-        f',"status":"{price.status}","reason":{_amount(price.reason)},"currency":{_text(price.currency)},'
-        f'"cost":{_amount(price.cost)},"cost_excluding_tax":{_amount(price.cost_excluding_tax)},"tax":{_amount(price.tax)},'
-        f'"carbon_g":{"null" if price.carbon_g is None else price.carbon_g},"tariff_id":{_text(price.tariff_id)},'
-        f'"tariff_version":{"null" if version is None else version},"components":[{components}]'
+        f',"status":"{price.status}","reason":{reason},"currency":{_texts[price.currency]},{amounts},'
+        f'"carbon_g":{"null" if carbon_g is None else carbon_g},"tariff_id":{_texts[price.tariff_id]},'
+        f'"tariff_version":{"null" if version is None else version},'
+        f'"components":[{",".join([_component_text(component) for component in price.components])}]'
+    )
+
+
+def _component_text(c: Component) -> str:
+    """Return one component; its tariff is named where it is not the record's. Hot."""
+    tariff = "" if c.tariff_id is None else f',"tariff_id":{_texts[c.tariff_id]},"tariff_version":{c.tariff_version}'
+    return (
+        f'{{"charge_id":{_texts[c.charge_id]},"band":{_texts[c.band]},"tier":{"null" if c.tier is None else c.tier},'
+        f'"start_time":"{instant_texts[c.start_us]}","end_time":"{instant_texts[c.end_us]}",'
+        f'"energy_wh":{watt_hours_text(c.energy_uwh)},"rate":"{c.rate}","cost":"{c.cost}",'
+        f'"cost_excluding_tax":"{c.cost_excluding_tax}"{tariff}}}'
     )
