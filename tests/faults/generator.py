@@ -55,6 +55,12 @@ class Story:
         newest = {name_of(one): one for one in self.documents}
         return list((newest | {name_of(one.document): one.document for one in self.corrections}).values())
 
+    def recut_locations(self) -> set[str]:
+        """Return the locations whose intervals are cut anew on the way: their length is changed."""
+        lengths = {(name_of(one), one.get("interval_minutes")) for one in self.documents}
+        changed = [one.document for one in self.corrections if "interval_minutes" in one.document]
+        return {one["location_id"] for one in changed if (name_of(one), one["interval_minutes"]) not in lengths}
+
 
 def name_of(document: Json) -> str:
     """Return what a document replaces, where it is published again."""
@@ -85,7 +91,8 @@ class _Maker:
     def _documents(self) -> None:
         tariffs = [self._tariff(name) for name in ("one", "two")]
         out = self._tariff("out") | {"direction": "EXPORT"}
-        linked = [*tariffs, out, self._series("0.11")]
+        near = self._tariff("near") | {"direction": "LOCAL"}
+        linked = [*tariffs, out, near, self._series("0.11")]
         late = self.choose.random() < 0.3  # a tariff is missing until later
         first = [one for one in linked if not (late and one.get("tariff_id") == "two")]
         self.story.documents += [*first, *map(self._location, self.locations)]
@@ -94,6 +101,7 @@ class _Maker:
                 lambda: self._tariff(self.choose.choice(["one", "two"])),
                 lambda: self._series(f"0.{self.choose.randint(10, 99)}"),
                 lambda: self._location(self.choose.choice(self.locations)),
+                lambda: self._location(self.choose.choice(self.locations)) | {"interval_minutes": self.choose.choice(_LENGTHS)},
             ])()  # fmt: skip
             self.story.corrections.append(Correction(self.choose.randint(0, 20), changed))
         self.story.corrections.sort(key=lambda one: one.after)
@@ -110,9 +118,11 @@ class _Maker:
             ],
             [],
         ])  # fmt: skip
-        export = [{"direction": "EXPORT", "tariff_id": "out"}]
+        others = [{"direction": "EXPORT", "tariff_id": "out"}]
+        if self.choose.random() < 0.6:  # without one, local energy has no price of its own
+            others.append({"direction": "LOCAL", "tariff_id": "near"})
         place = {"timezone": self.zone, "interval_minutes": self.lengths[name], "max_power_kw": "100"}
-        return {"location_id": name, **place, "tariffs": links + export}
+        return {"location_id": name, **place, "tariffs": links + others}
 
     def _tariff(self, tariff_id: str) -> Json:
         """Return a tariff that is flat, by the time of day, graduated, or by a series; with tax, or with it included."""
@@ -204,6 +214,8 @@ class _Maker:
         for name, value in (("device_id", "dev"), ("energy_flow_direction", "OUTBOUND"), ("confidence", 0.5)):
             if choose.random() < 0.12:
                 record[name] = value
+        if choose.random() < 0.1:
+            record["tariff_direction"] = choose.choice(["LOCAL", "LOCAL", "IMPORT", "EXPORT"])
         return record
 
     def _alone(self, number: int) -> Json:
@@ -240,6 +252,8 @@ class _Maker:
         spoilt = record | broken
         key = spoilt["location_id"]
         raw = choose.choice([b"{", b"\xff", b"7", b"[1]", b"[]", None])
+        if choose.random() < 0.02:
+            return Published(encoded([{}] * 10_001), key, None)  # more than a batch may have
         if choose.random() < 0.15:
             return Published(raw, key, None)
         both = choose.random() < 0.2
