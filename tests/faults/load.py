@@ -113,7 +113,10 @@ def _fault(choose: random.Random, one: Json) -> Json:
 
 
 class Feeder:
-    """Publishes messages at a pace, in a thread of its own. A context manager: what is left at its end comes at once."""
+    """Publishes messages at a pace, in a thread of its own. A context manager: what is left at its end comes at once.
+
+    A test that waits for prices meanwhile chooses a pace at which there is something left, on a slow machine too.
+    """
 
     def __init__(self, stream: Stream, messages: list[Json | list[Json]], per_second: float) -> None:
         """Begin nothing yet."""

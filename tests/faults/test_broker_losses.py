@@ -44,7 +44,7 @@ def test_each_of_three_brokers_is_lost_once(
         messages = load_messages(7, LOCATIONS, 9_000)
         worker = stream.worker()
         without_s = []
-        with Feeder(stream, messages, per_second=60):
+        with Feeder(stream, messages, per_second=40):
             _await_prices_everywhere(stream, time.time())
             for number in range(Cluster.SIZE):
                 cluster.await_in_step()

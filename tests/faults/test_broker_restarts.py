@@ -39,7 +39,7 @@ def test_a_worker_goes_on_by_itself_when_the_broker_comes_back(
     worker = stream.worker()
     choose = random.Random(3)  # noqa: S311 - chance, not secrets
     back_s = []
-    with Feeder(stream, messages, per_second=scaled(400, 200)):
+    with Feeder(stream, messages, per_second=scaled(400, 100)):
         stream.wait(lambda: stream.seen(stream.names.priced), "the first prices")
         for _ in range(kills):
             time.sleep(choose.uniform(0.5, 1.5))
@@ -78,7 +78,7 @@ def test_a_broker_that_is_away_for_longer_than_every_timeout(
     load_documents(stream, LOCATIONS)
     messages = load_messages(6, LOCATIONS, 6000)
     worker = stream.worker()
-    with Feeder(stream, messages, per_second=200):
+    with Feeder(stream, messages, per_second=50):
         stream.wait(lambda: stream.seen(stream.names.priced), "the first prices")
         own_broker.kill()
         time.sleep(away_s)

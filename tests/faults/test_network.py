@@ -57,7 +57,7 @@ def test_connections_that_are_cut_every_second(
     messages = load_messages(11, LOCATIONS, scaled(2000, 12_000))
     worker = stream.worker(bootstrap_servers=proxy.address)
     seconds, cut = scaled(3, 20), 0
-    with Feeder(stream, messages, per_second=400):
+    with Feeder(stream, messages, per_second=scaled(400, 150)):
         stream.wait(lambda: stream.seen(stream.names.priced), "the first prices")
         for _ in range(seconds):
             time.sleep(1)
@@ -109,7 +109,7 @@ def test_a_half_open_network(
     messages = load_messages(13, LOCATIONS, scaled(3000, 12_000))
     worker = stream.worker(bootstrap_servers=proxy.address)
     back_s = []
-    with Feeder(stream, messages, per_second=scaled(300, 100)):
+    with Feeder(stream, messages, per_second=scaled(300, 60)):
         for away_s in scaled([5.0], [8.0, 11.0, 13.7, 17.0, 23.0]):
             count = len(stream.seen(stream.names.priced))
             stream.wait(lambda: len(stream.seen(stream.names.priced)) > count, "prices before the silence")  # noqa: B023

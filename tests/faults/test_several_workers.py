@@ -23,7 +23,7 @@ def test_a_frozen_worker_that_wakes_up_is_fenced(kafka: str, streams: Callable[.
     records, freezes = scaled(4000, 15_000), scaled(1, 5)
     moments = Moments.within(stream.folder)
     folders = [stream.folder / name for name in ("one", "other")]
-    with Feeder(stream, load_messages(4, LOCATIONS, records), per_second=300):
+    with Feeder(stream, load_messages(4, LOCATIONS, records), per_second=scaled(300, 60)):
         for number in range(freezes):
             # It freezes with a transaction that is complete but for its commit: nothing but the fence holds that back.
             frozen = stream.worker(
@@ -99,7 +99,7 @@ def test_one_worker_becomes_three_and_then_two(kafka: str, streams: Callable[...
     load_documents(stream, LOCATIONS)
     records = scaled(4000, 40_000)
     first = stream.worker()
-    with Feeder(stream, load_messages(8, LOCATIONS, records), per_second=1000):
+    with Feeder(stream, load_messages(8, LOCATIONS, records), per_second=scaled(1000, 500)):
         others = [stream.worker(started=False, data_dir=stream.folder / name) for name in ("second", "third")]
         _await_all_opened(stream, [first, *others])
         assert others[0].terminate() == 0
@@ -116,7 +116,7 @@ def test_rolling_restarts_under_load(kafka: str, streams: Callable[..., Stream],
     folders = [stream.folder / name for name in ("first", "second", "third")]
     workers = [stream.worker(started=False, data_dir=folder) for folder in folders]
     _await_all_opened(stream, workers)
-    with Feeder(stream, load_messages(9, LOCATIONS, records), per_second=1000):
+    with Feeder(stream, load_messages(9, LOCATIONS, records), per_second=scaled(1000, 300)):
         for number in range(restarts):
             at = number % len(workers)
             assert workers[at].terminate() == 0

@@ -38,7 +38,7 @@ def test_a_restart_with_the_same_instance_id_moves_no_partitions(
         "two partitions opened by each worker",
     )
     ends = scaled([Worker.kill, Worker.terminate], [Worker.kill, Worker.terminate] * 3)
-    with Feeder(stream, load_messages(6, LOCATIONS, RECORDS), per_second=1000):
+    with Feeder(stream, load_messages(6, LOCATIONS, RECORDS), per_second=scaled(1000, 200)):
         for end in ends:
             before = {name: opened(each) for name, each in workers.items()}
             end(workers["two"])
