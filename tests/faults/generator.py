@@ -2,6 +2,10 @@
 
 In order, late, sent twice, corrected, overlapping wholly and in part, of another granularity, in batches, in the wrong
 partition, of several locations, devices and directions, around changes of the clock, and invalid in every way.
+
+Left out is what the slow reference cannot say exactly: records that are `too_old` (what is closed depends on how far each
+partition had come, and the reference deletes nothing: `test_retention.py` is about that), and locations whose zone changes
+(whether a record was a month, or too long, depends on when the change was heard of).
 """
 
 import random

@@ -4,7 +4,8 @@ It keeps every record whole, and shares no code with the product. A table takes 
 location's partition took them; which of two is newer is decided by where each was first published: by offset within one
 log, between two by the Kafka timestamp.
 
-What it takes for granted: no local midnight is missing or stands twice, and locations keep their zones and lengths.
+What it takes for granted: no local midnight is missing or stands twice, and locations keep their zones. Where an interval
+length changes, the table is that of the last one: but for revisions, and intervals that lost their records.
 """
 
 from bisect import bisect_left, bisect_right
