@@ -2,9 +2,12 @@
 
 import argparse
 import asyncio
+import itertools
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from benchmarks.peers import throughput
 from benchmarks.peers.arena import arena
@@ -27,26 +30,33 @@ def _available(sides: Sequence[Side]) -> list[Side]:
     return found
 
 
+@asynccontextmanager
+async def _field(bootstrap_servers: str, job: Job) -> AsyncIterator[throughput.Field]:
+    """Lend the input of a job, published, and its answer."""
+    async with arena(job, bootstrap_servers, {}, f"peers-{uuid.uuid4().hex[:6]}.") as here:
+        await here.publish_input()
+        yield throughput.Field(here, answers(job), refusals(job))
+
+
 async def _throughput(bootstrap_servers: str, job: Job, sides: Sequence[Side], runs: int) -> bool:
     """Run all sides in turn, print each run and the table of medians; return whether all answers were equal."""
     results: dict[str, list[throughput.Result]] = {side.name: [] for side in sides}
-    expected, refused = answers(job), refusals(job)
-    async with arena(job, bootstrap_servers, {}, f"peers-{uuid.uuid4().hex[:6]}.") as here:
-        await here.publish_input()
-        for number in range(runs):
-            for side in sides:
-                try:
-                    one = await throughput.run(here, side, number, expected, refused)
-                except RuntimeError as failure:
-                    print(f"{side.name} run {number + 1}: failed: {failure}", flush=True)
-                    continue
-                results[side.name].append(one)
-                print(
-                    f"{side.name} run {number + 1}: {one.records / one.wall_s:,.0f} records/s, "
-                    f"{one.records / one.cpu_s:,.0f} records/CPU-s, {one.memory_mb:,.0f} MB, started in {one.start_s:.1f} s, "
-                    f"{one.outputs:,} published, differs: {one.difference}, load before {one.load:.1f}",
-                    flush=True,
-                )
+    few = replace(job, records=throughput.START_RECORDS)
+    async with _field(bootstrap_servers, few) as small, _field(bootstrap_servers, job) as whole:
+        for number, side in itertools.product(range(runs), sides):
+            try:
+                start = await throughput.run(small, side, number)
+                one = (await throughput.run(whole, side, number)).since(start)
+            except RuntimeError as failure:
+                print(f"{side.name} run {number + 1}: failed: {failure}", flush=True)
+                continue
+            results[side.name].append(one)
+            print(
+                f"{side.name} run {number + 1}: {one.records / one.wall_s:,.0f} records/s, "
+                f"{one.records / one.cpu_s:,.0f} records/CPU-s, {one.memory_mb:,.0f} MB, started in {one.start_s:.1f} s, "
+                f"{one.outputs:,} published, differs: {one.difference}, load before {one.load:.1f}",
+                flush=True,
+            )
     print(f"\n{job.records:,} records of {job.locations:,} locations, medians of {runs} runs in turn:\n")
     print(throughput.table(sides, results), flush=True)
     return all(

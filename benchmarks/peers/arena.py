@@ -86,7 +86,6 @@ class Arena:
 
     async def prepare(self, side: Side, run: str, tuning: Tuning) -> Outputs:
         """Make the topics of a run and write what its program is told."""
-        await self._forget_topics()
         group = f"{self.settings.topic_prefix}{side.name}-{run}"
         if side.name == OURS:
             return await self._prepare_ours(group, tuning)
@@ -133,6 +132,7 @@ class Arena:
 
     async def discard(self, outputs: Outputs) -> None:
         """Delete every topic of a run, those that its program has made too."""
+        await self._forget_topics()
         await self._delete(outputs.group)
 
     async def _forget_topics(self) -> None:

@@ -16,8 +16,7 @@ class Side:
     """One side. `command` makes the environment that it needs, and may raise `UnavailableError`.
 
     `guarantee` is what its documentation promises when a process is killed. `commits` tells whether its positions are those
-    of a consumer group; where they are not, it is done when everything is written. `transactions`: readers have to read
-    committed messages.
+    of a consumer group; where they are not, it is done when everything is written.
     """
 
     name: str
@@ -42,6 +41,7 @@ SIDES: Final = (
         "bare loop (confluent-kafka, orjson, a dict)",
         "none: a crash takes the state",
         _python("bare", "bare_loop.py"),
+        commits=False,
     ),
     Side(
         OURS,
@@ -82,6 +82,13 @@ SIDES: Final = (
         "Bytewax",
         "at least once; snapshots of state in SQLite on the local disk",
         _python("bytewax", "bytewax_flow.py"),
+        commits=False,
+    ),
+    Side(
+        "pathway",
+        "Pathway (community edition)",
+        "at least once; journal of the input on the local disk",
+        _python("pathway", "pathway_graph.py"),
         commits=False,
     ),
     Side(

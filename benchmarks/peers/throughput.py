@@ -1,4 +1,9 @@
-"""The whole input is there, and each side works it off: how long it takes, what it costs, and whether the answer is right."""
+"""The whole input is there, and each side works it off: how long it takes, what it costs, and whether the answer is right.
+
+Programs that work in large batches publish nothing for a while, so no side's first output tells when it began. Each run is
+therefore preceded by one of the same program on a few records, and what that took, from the start of the process to its last
+commit, is the start that is taken off.
+"""
 
 import asyncio
 import os
@@ -14,15 +19,17 @@ from benchmarks.peers.job import Answer
 from benchmarks.peers.processes import Program
 from benchmarks.peers.sides import BARE, OURS, Side
 
-_FIRST_POLL_S: Final = 0.02
 _POLL_S: Final = 0.1
-_START_TIMEOUT_S: Final = 120.0
 _STALL_S: Final = 60.0
 _COMMIT_TIMEOUT_S: Final = 15.0
 
 
+START_RECORDS: Final = 400
+"""Size of the job that only shows how long a program takes to start."""
+
+
 class Result(NamedTuple):
-    """One run of one side. Time and CPU count from its first output, `start_s` is what came before."""
+    """One run of one side. Time and CPU count from the start of its process; `since` takes off what starting takes."""
 
     records: int
     start_s: float
@@ -34,32 +41,50 @@ class Result(NamedTuple):
     all_committed: bool
     load: float
 
+    def since(self, start: "Result") -> "Result":
+        """Return this run without what a run of a few records took, and with its differences."""
+        return self._replace(
+            records=self.records - start.records,
+            start_s=start.wall_s,
+            wall_s=self.wall_s - start.wall_s,
+            cpu_s=self.cpu_s - start.cpu_s,
+            difference=Difference(*map(sum, zip(self.difference, start.difference, strict=True))),
+        )
+
+
+class Field(NamedTuple):
+    """An input, and what each side has to make of it."""
+
+    arena: Arena
+    expected: Mapping[str, Answer]
+    refused: Counter[str]
+
 
 class _Moment(NamedTuple):
     at_s: float
     cpu_s: float
 
 
-async def run(arena: Arena, side: Side, number: int, expected: Mapping[str, Answer], refused: Counter[str]) -> Result:
+async def run(field: Field, side: Side, number: int) -> Result:
     """Let one side do the job once, on topics of its own.
 
     Raises:
-        RuntimeError: its program ended by itself, or published nothing.
+        RuntimeError: its program ended by itself, or published nothing for a minute.
 
     """
+    arena, expected, refused = field
     command = side.command()
     outputs = await arena.prepare(side, str(number), Tuning())
     load, began_s = os.getloadavg()[0], time.monotonic()
     with Program([*command, *outputs.arguments], outputs.environ, arena.folder / f"{outputs.group}.log") as program:
-        first = await _first_output(arena, program, outputs)
         done, all_committed = await _end(arena, side, program, outputs, len(expected) + refused.total())
         memory_mb = program.peak_memory_mb()
     priced, rejected = await arena.read(outputs.priced), await arena.read(outputs.rejected)
     result = Result(
         records=arena.job.records,
-        start_s=first.at_s - began_s,
-        wall_s=done.at_s - first.at_s,
-        cpu_s=done.cpu_s - first.cpu_s,
+        start_s=0.0,
+        wall_s=done.at_s - began_s,
+        cpu_s=done.cpu_s,
         memory_mb=memory_mb,
         outputs=len(priced),
         difference=compare(priced, rejected, expected, refused),
@@ -70,22 +95,12 @@ async def run(arena: Arena, side: Side, number: int, expected: Mapping[str, Answ
     return result
 
 
-async def _first_output(arena: Arena, program: Program, outputs: Outputs) -> _Moment:
-    """Wait until a side has published something."""
-    end_s = time.monotonic() + _START_TIMEOUT_S
-    while not await arena.ends(outputs.priced, outputs.rejected):
-        if program.exit_code is not None or time.monotonic() > end_s:
-            raise RuntimeError(f"nothing was published (exit code {program.exit_code}):\n{program.log_end()}")
-        await asyncio.sleep(_FIRST_POLL_S)
-    return _Moment(time.monotonic(), program.cpu_s())
-
-
 async def _end(arena: Arena, side: Side, program: Program, outputs: Outputs, expected: int) -> tuple[_Moment, bool]:
     """Wait until everything is published, and committed where a side commits; or until nothing comes any more.
 
     A side that publishes everything and does not commit its last positions is done with what it published last.
     """
-    seen, seen_at = -1, _Moment(0, 0)
+    seen, seen_at = -1, _Moment(0.0, 0.0)
     while True:
         now = _Moment(time.monotonic(), program.cpu_s())
         count = await arena.ends(outputs.priced, outputs.rejected)
@@ -97,6 +112,8 @@ async def _end(arena: Arena, side: Side, program: Program, outputs: Outputs, exp
         if program.exit_code is not None and not whole:
             raise RuntimeError(f"ended with {program.exit_code}:\n{program.log_end()}")
         if now.at_s - seen_at.at_s > (_COMMIT_TIMEOUT_S if whole else _STALL_S):
+            if not seen:
+                raise RuntimeError(f"nothing was published in {_STALL_S:g} s:\n{program.log_end()}")
             return seen_at, False
         await asyncio.sleep(_POLL_S)
 

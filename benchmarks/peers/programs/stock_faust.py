@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 import faust
+import mode.loop
 from billing import Billing, Place, RefusedError, keep, new_state, refusal
+
+mode.loop.use("uvloop")
 
 config = json.loads(Path(sys.argv[1]).read_bytes())
 billing = Billing(Path(config["documents"]))
@@ -23,7 +26,6 @@ app = faust.App(
     topic_disable_leader=True,
     web_enabled=False,
     broker_commit_interval=config["commit_interval_ms"] / 1000,
-    broker_max_poll_records=5000,
     consumer_max_fetch_size=config["fetch_max_bytes"],
     producer_linger=config["linger_ms"] / 1000,
     producer_max_batch_size=config["batch_bytes"],
@@ -80,5 +82,6 @@ async def bill(stream: faust.Stream[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv = [sys.argv[0], "--loop", "uvloop", "worker", "--loglevel", "warn"]
+    # At warning level the worker's spinner turns debug logging on, which costs a tenth of the CPU.
+    sys.argv = [sys.argv[0], "worker", "--loglevel", "info", "--without-web"]
     app.main()
