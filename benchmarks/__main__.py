@@ -1,8 +1,8 @@
-"""Run all measurements: the tariff engine alone, throughput on a broker beside a bare loop, latency, repricing."""
+"""Run all measurements: the tariff engine alone, throughput on a broker beside a bare loop, latency, repricing, recovery."""
 
 import argparse
 
-from benchmarks import engine, latency, repricing, throughput
+from benchmarks import engine, latency, recovery, repricing, throughput
 
 
 def main() -> None:
@@ -18,6 +18,8 @@ def main() -> None:
     latency.main(["--runs", "1", "--seconds", "10"] if quick else [])
     print("== a year of one location priced again (python -m benchmarks.repricing)", flush=True)
     repricing.main(["--runs", "1"] if quick else [])
+    print("== stores rebuilt from their changelogs, beside stock Faust (python -m benchmarks.recovery)", flush=True)
+    recovery.main(["--runs", "1", "--locations", "1000", "--stock", "10000"] if quick else [])
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from app.streams.tables import INTERVAL_MARK, PRICED_MARK
 from app.streams.topics import topic_names
 from app.worker import tune
 from benchmarks.setting import BenchWorker, Progress, broker, own_settings, publish_portfolio, record
+from benchmarks.stock_recovery import measure_stock
 
 _STEP_MINUTES: Final = 30
 _AFTER: Final = b"\xff"
@@ -95,14 +96,23 @@ async def recover(settings: Settings, expected: int) -> dict[str, float]:
     }
 
 
-async def measure(bootstrap_servers: str, locations: int, steps: int, runs: int) -> None:
-    """Make the changelogs once, and recover from them some times."""
+async def measure(bootstrap_servers: str, locations: int, steps: int, runs: int, stock: int) -> None:
+    """Make the changelogs once, and recover from them some times, in one process and in one for each core."""
     with own_settings(bootstrap_servers) as (settings, environ):
         await make_changelogs(settings, environ, locations, steps)
         shutil.rmtree(settings.data_dir)  # the disk's cache is better used by what is measured
+        cores = len(os.sched_getaffinity(0))
         for run in range(runs):
-            figures = await recover(settings, locations * steps)
-            print(f"recovery run {run + 1}: " + "  ".join(f"{k}={v:,.1f}" for k, v in figures.items()), flush=True)
+            for processes in (1, cores):
+                chosen = settings.model_copy(update={"recovery_processes": processes})
+                figures = await recover(chosen, locations * steps)
+                _print(f"recovery, {processes} at work, run {run + 1}", figures)
+        if stock:
+            _print("recovery by stock Faust", await measure_stock(settings, stock))
+
+
+def _print(what: str, figures: dict[str, float]) -> None:
+    print(f"{what}: " + "  ".join(f"{name}={value:,.1f}" for name, value in figures.items()), flush=True)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -117,7 +127,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     tune()  # as a worker does: garbage is not looked for among every few hundred records
     with broker() as bootstrap_servers:
-        asyncio.run(measure(bootstrap_servers, options.locations, options.steps, options.runs))
+        asyncio.run(measure(bootstrap_servers, options.locations, options.steps, options.runs, options.stock))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.structs import TopicPartition
 
 from app.domain.instants import format_instant
@@ -221,7 +222,10 @@ class Progress:
         partitions = range(self._settings.partitions)
         records = [TopicPartition(self._names.records, p) for p in partitions]
         intervals = [TopicPartition(self._names.intervals, p) for p in partitions]
-        committed = await admin.list_consumer_group_offsets(self._settings.app_id)
+        try:
+            committed = await admin.list_consumer_group_offsets(self._settings.app_id)
+        except GroupCoordinatorNotAvailableError:  # the first group of a broker takes it a moment
+            return False
         ends = await consumer.end_offsets([*records, *intervals])
         # The last offset of `meter.intervals` is a transaction marker, which nobody commits a position behind.
         return all(tp in committed and committed[tp].offset >= ends[tp] for tp in records if ends[tp]) and all(
