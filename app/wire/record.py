@@ -4,6 +4,8 @@ A message is one record or an array of them. Decoding a good message is one call
 looked at again field by field, so that the reason names the field, the value and what was expected.
 """
 
+import re
+from itertools import accumulate
 from typing import Any, Final, get_args, get_type_hints
 
 import msgspec
@@ -17,8 +19,8 @@ from app.domain.records import (
     Units,
 )
 
-decode_record: Final = msgspec.json.Decoder(MeterRecord).decode
-decode_batch: Final = msgspec.json.Decoder(list[MeterRecord]).decode
+_decode_record: Final = msgspec.json.Decoder(MeterRecord).decode
+_decode_batch: Final = msgspec.json.Decoder(list[MeterRecord]).decode
 _decode_slices: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_any: Final = msgspec.json.Decoder().decode
 _decode_fields: Final = msgspec.json.Decoder(
@@ -33,9 +35,40 @@ _DECODERS: Final = {field: msgspec.json.Decoder(kind).decode for field, kind in 
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, OverflowError)
 """What a decoder raises for bytes that are not the JSON that it expects."""
 
+NESTING_LIMIT: Final = 500
+"""How deep arrays and objects may be in each other, in fields that nobody reads. A decoder gives up at some depth, and at which
+depends on how deep the call is: a worker and `price` could differ in it."""
+
+_TOO_DEEP: Final = f"it is nested more than {NESTING_LIMIT} levels deep"
+_TEXT: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+
 Read = tuple[bytes, MeterRecord | Rejected]
 _SHOWN: Final = 80
 _NULL: Final = b"null"
+
+
+def decode_record(value: bytes) -> MeterRecord:
+    """Return the record that a message is, or raise something. Hot."""
+    if len(value) > NESTING_LIMIT and is_too_deep(value):
+        raise ValueError(_TOO_DEEP)
+    return _decode_record(value)
+
+
+def decode_batch(value: bytes) -> list[MeterRecord]:
+    """Return the records of a message that is an array of good ones, or raise something."""
+    if is_too_deep(value):
+        raise ValueError(_TOO_DEEP)
+    return _decode_batch(value)
+
+
+def is_too_deep(value: bytes) -> bool:
+    """Tell whether arrays and objects are in each other more than `NESTING_LIMIT` times. A shorter message never is."""
+    if len(value) <= NESTING_LIMIT or len(value.translate(None, _NOT_BRACKETS)) <= NESTING_LIMIT:
+        return False
+    outside = _TEXT.sub(b"", value) if b"\\" in value else b"".join(value.split(b'"')[::2])
+    return max(accumulate(map(_STEPS.__getitem__, outside.translate(None, _NOT_BRACKETS))), default=0) > NESTING_LIMIT
 
 
 def read_message(value: bytes | None) -> list[Read]:
@@ -45,6 +78,8 @@ def read_message(value: bytes | None) -> list[Read]:
     """
     if value is None:
         return [(b"", Rejected("malformed_json", "the message has no value (expected a JSON object or array)"))]
+    if is_too_deep(value):
+        return [(value, Rejected("malformed_json", f"the message is not read: {_TOO_DEEP}"))]
     if value.lstrip()[:1] != b"[":
         return [(value, read_record(value))]
     try:
@@ -65,7 +100,7 @@ def batch_slices(value: bytes) -> list[bytes]:
 def read_record(raw: bytes) -> MeterRecord | Rejected:
     """Return the record that the bytes hold, or why they hold none."""
     try:
-        return decode_record(raw)
+        return _decode_record(raw)
     except UNREADABLE as error:
         return _explain(raw) or Rejected("invalid_value", f"the record cannot be read: {_sentence(error)}")
 

@@ -198,7 +198,7 @@ def _escaped(chance: random.Random) -> bytes:
 
 def _deep(chance: random.Random) -> bytes:
     opening, closing = chance.choice(((b"[", b"]"), (b'{"a":', b"}")))
-    depth = chance.choice((50, 2000, _DEEP))
+    depth = chance.choice((50, 499, 500, 501, 700, 950, 2000, _DEEP))
     nested = opening * depth + b"1" + closing * depth
     return nested if chance.random() < 0.5 else _good(chance)[:-1] + b',"more":' + nested + b"}"
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 from tests.oracles.wall_clock import Document, energy_uwh, micros, month_around
 
 _BATCH_LIMIT: Final = 10_000
+_NESTING_LIMIT: Final = 500
 _ID_LIMIT: Final = 200
 _DAY_AND_HOUR: Final = 25 * 3600 * 10**6
 _LATEST: Final = micros("2200-01-01T00:00:00Z")
@@ -43,6 +44,8 @@ def read_records(value: bytes | None) -> list[Document | str]:
     Bytes that are not UTF-8 are carried along as the code points U+DC80 to U+DCFF, and half of a surrogate pair is no text.
     """
     raw = value or b""
+    if _depth(raw) > _NESTING_LIMIT:
+        return ["malformed_json"]
     try:
         if b"\\u" in raw and _has_surrogates(_parsed(raw, "replace")):
             return ["malformed_json"]
@@ -52,6 +55,29 @@ def read_records(value: bytes | None) -> list[Document | str]:
     if not isinstance(message, list):
         return [_read(message)]
     return [_read(one) for one in message] if len(message) <= _BATCH_LIMIT else ["batch_too_large"]
+
+
+def _depth(raw: bytes) -> int:
+    """Return how many arrays and objects are in each other where they are most, whatever else is wrong with a text."""
+    if raw.count(b"[") + raw.count(b"{") <= _NESTING_LIMIT:
+        return 0
+    depth = deepest = 0
+    in_text = False
+    at = 0
+    while at < len(raw):
+        sign = raw[at : at + 1]
+        if in_text:
+            at += sign == b"\\"
+            in_text = sign != b'"'
+        elif sign == b'"':
+            in_text = True
+        elif sign in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif sign in b"]}":
+            depth -= 1
+        at += 1
+    return deepest
 
 
 def _parsed(raw: bytes, errors: str) -> Any:

@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from app.compose import OfflineResult, price_offline
 from app.domain.records import MeterRecord, Rejected
 from app.wire.location import parse_location
-from app.wire.record import batch_slices, read_message, read_record
+from app.wire.record import NESTING_LIMIT, batch_slices, is_too_deep, read_message, read_record
 from app.wire.rejected import decode_rejected, raw_bytes
 
 TEXT = (
@@ -146,6 +148,32 @@ def test_of_a_field_that_stands_twice_the_last_one_holds() -> None:
     ((_, read),) = read_message(with_field('"value":7'))
     assert isinstance(read, MeterRecord)
     assert read.value == 7
+
+
+DEEPEST = NESTING_LIMIT - 1  # in the record
+
+
+def at_depth(frames: int, look: Callable[[], object]) -> object:
+    """Do something deep in a call."""
+    return look() if frames == 0 else at_depth(frames - 1, look)
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b'{"\\"]":'])
+def test_where_nesting_is_too_deep_does_not_depend_on_who_asks(opening: bytes) -> None:
+    closing = b"]" if opening == b"[" else b"}"
+    for depth, code in ((DEEPEST, "accepted"), (DEEPEST + 1, "malformed_json"), (100_000, "malformed_json")):
+        nested = opening * depth + b"1" + closing * depth
+        value = GOOD[:-1] + b',"more":' + nested + b"}"
+        assert code_of(value) == at_depth(100, partial(code_of, value)) == code
+        assert is_too_deep(value) == (code != "accepted")
+    for unclosed in (b"[" * (NESTING_LIMIT + 1), b"[" * 100_000, b'"' + b"[" * 600):
+        assert code_of(unclosed) == at_depth(100, partial(code_of, unclosed)) == "malformed_json"
+
+
+def test_brackets_in_texts_and_records_side_by_side_are_not_nested() -> None:
+    assert code_of(GOOD[:-1] + b',"more":"' + b"[" * 1000 + b'\\"' + b"{" * 1000 + b'"}') == "accepted"
+    assert len(read_message(b"[" + b",".join([GOOD] * 1000) + b"]")) == 1000
+    assert not is_too_deep(b"[" + b",".join([GOOD] * 1000) + b"]")
 
 
 UNKNOWN = [
