@@ -9,7 +9,7 @@ from faust.app.base import BootStrategy
 from faust.types import TP
 
 from app.domain.reference import ReferenceBook
-from app.streams.chunks import ChunkTopic, ChunkTransport, Gate
+from app.streams.chunks import EXIT_REFUSED, ChunkTopic, ChunkTransport, Gate
 from app.streams.condition import Condition
 from app.streams.config import StreamConfig
 from app.streams.faults import StoreError
@@ -25,7 +25,7 @@ from app.streams.store import lock_data_dir
 from app.streams.topics import TopicNames, TopicsError, require_topics
 
 _QUEUE_CHUNKS: Final = 16
-_EXIT_CODES: Final[dict[type[Exception], int]] = {TopicsError: 2, BrokerUnreachableError: 3, AccessError: 4}
+_EXIT_CODES: Final[dict[type[Exception], int]] = {TopicsError: 2, BrokerUnreachableError: 3, AccessError: EXIT_REFUSED}
 """Those of `meterstream worker`, which checks the same before it builds an application."""
 
 log = structlog.get_logger(__name__)

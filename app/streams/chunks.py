@@ -8,10 +8,13 @@ partition was lost, or sought anew, is dropped on arrival.
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, ClassVar, Final, NamedTuple, cast
 
 import aiokafka
+import structlog
+from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
 from aiokafka.structs import TopicPartition
 from faust.topics import Topic
 from faust.transport.drivers import aiokafka as driver
@@ -27,6 +30,10 @@ FETCH_TIMEOUT_S: Final = 0.1
 
 FETCH_MAX_WAIT_MS: Final = 100
 _IDLE_WAIT_S: Final = 0.5
+EXIT_REFUSED: Final = 4
+"""Exit status when a right is missing: at the start, and when it is taken away from a worker that reads."""
+
+log = structlog.get_logger(__name__)
 
 
 class Chunk(NamedTuple):
@@ -34,6 +41,12 @@ class Chunk(NamedTuple):
 
     epoch: int
     records: list[Any]
+
+
+def exit_for_rights(error: BaseException) -> None:
+    """End the process at once: Kafka's client does not come back from some of these, and to go on would only look like work."""
+    log.critical("right_lost", reason=str(error), action="the worker ends; nothing is lost, it is all in Kafka")
+    os._exit(EXIT_REFUSED)
 
 
 class Gate:
@@ -202,6 +215,8 @@ class ChunkConsumer(driver.Consumer):
             while not (self._stopped.is_set() or fetcher._stopped.is_set()):  # noqa: SLF001 - as Faust's own loop does
                 async for message in self._chunks():
                     await self.callback(message)
+        except (TopicAuthorizationFailedError, GroupAuthorizationFailedError) as error:
+            exit_for_rights(error)
         except self.consumer_stopped_errors:
             if not self.transport.app.should_stop:
                 raise

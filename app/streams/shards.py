@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
 import structlog
-from aiokafka.errors import ProducerFenced
+from aiokafka.errors import GroupAuthorizationFailedError, ProducerFenced
 from faust.types import TP
 
 from app.streams.catch_up import catch_up
-from app.streams.chunks import Chunk
+from app.streams.chunks import Chunk, exit_for_rights
 from app.streams.condition import PartitionCondition, PartitionState
 from app.streams.faults import StoreCorruptError, StoreError
 from app.streams.progress import Progress
@@ -165,6 +165,8 @@ class Shards:
             shard.distrust_store()
         elif isinstance(error, StoreError):
             exit_for_store(error)
+        elif isinstance(error, GroupAuthorizationFailedError):
+            exit_for_rights(error)  # the consumer is out of the group for good, whatever rights it is given later
         fenced = isinstance(error, ProducerFenced)
         ours = self._shards.get(shard.partition) is shard
         if ours or fenced:  # Who looks for what a worker did when it woke up finds it, also when the group was quicker.

@@ -13,7 +13,9 @@ import pytest
 
 from app.local.java import Java
 from app.settings import load_settings
-from app.streams.rights import AccessError, check_access, worker_needs
+from app.streams.chunks import EXIT_REFUSED
+from app.streams.rights import AccessError, check_access, transactional_id, worker_needs
+from app.streams.topics import topic_names
 from tests.faults.scale import Counts, scaled
 from tests.faults.secured import PASSWORDS, SECRETS, Acl, SecuredBroker
 from tests.harness import Site, Stream, sites
@@ -32,9 +34,10 @@ def secured(java: Java, kafka_jars: Path, tmp_path_factory: pytest.TempPathFacto
         yield broker
 
 
-def granted(stream: Stream, role: str) -> list[Acl]:
-    """Return the rights that the page for operators lists for a role, for the names of this stream."""
+def granted(stream: Stream, role: str, topic_prefix: str | None = None) -> list[Acl]:
+    """Return the rights that the page for operators lists for a role, for the names of this stream, or of another prefix."""
     settings = stream.settings
+    prefix = topic_prefix or settings.topic_prefix
     table = (
         (ROOT / "docs/operations.md").read_text(encoding="utf-8").partition("<!-- rights -->")[2].partition("\n\n")[0]
     )
@@ -44,19 +47,21 @@ def granted(stream: Stream, role: str) -> list[Acl]:
         if row.startswith(f"| {role}"):
             for name in re.findall(r"`([^`]+)`", cells[3]):
                 own = name.replace("METERSTREAM_APP_ID", settings.app_id)
-                whole = settings.topic_prefix + own if cells[2].strip() == "Topic" else own
+                whole = prefix + own if cells[2].strip() == "Topic" else own
                 acls += [Acl(operation, cells[2].strip(), whole) for operation in re.findall(r"`([^`]+)`", cells[1])]
     assert acls, role
     return acls
 
 
-def meterstream(stream: Stream, *arguments: str, stdin: bytes | None = None, **settings: object) -> tuple[int, str]:
+def meterstream(
+    stream: Stream, *arguments: str, module: str = "app.cli", stdin: bytes | None = None, **settings: object
+) -> tuple[int, str]:
     """Run a command to its end; return the exit code, and what it wrote with no secret in it."""
     kept = {name: value for name, value in stream.environ.items() if "_SASL_" not in name and "_SSL_" not in name}
     own = {f"METERSTREAM_{name.upper()}": str(value) for name, value in settings.items()}
     environ = {name: value for name, value in os.environ.items() if not name.startswith("METERSTREAM_")} | kept | own
     done = subprocess.run(
-        [sys.executable, "-m", "app.cli", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=ROOT, env=environ, input=stdin, capture_output=True, timeout=60, check=False,
     )  # fmt: skip
     said = (done.stdout + done.stderr).decode()
@@ -74,9 +79,8 @@ def assert_no_secret_in_logs(stream: Stream) -> None:
         assert_no_secret(path.read_text(encoding="utf-8", errors="replace"))
 
 
-def prices(stream: Stream) -> None:
+def prices(stream: Stream, site: Site) -> None:
     """Publish records and require the right prices."""
-    site: Site = next(sites(stream, 1))
     site.publish(*(site.record(30 * n, 30, 0.5 + n) for n in range(20)))
     stream.verify()
 
@@ -97,8 +101,9 @@ def test_a_worker_prices_with_the_least_rights(
 ) -> None:
     stream = streams(secured.broker.bootstrap_servers, emit_every_s=1)
     secured.grant("worker", granted(stream, "worker"))
+    site = next(sites(stream, 1))
     worker = stream.worker(**WAYS[way](secured))
-    prices(stream)
+    prices(stream, site)
     assert worker.terminate() == 0
     assert_no_secret_in_logs(stream)
     counts.note("a worker with the least rights signs in and prices", ways=1, records=20)
@@ -134,6 +139,49 @@ def test_each_command_does_its_work_with_the_rights_of_its_role(
     assert (code, said.count("\n")) == (4, 1), said
     assert f"no right to read the topic {stream.names.priced}" in said
     counts.note("commands with the rights of their role, and without", commands=6)
+
+
+@pytest.mark.full
+def test_an_operator_creates_topics_that_do_not_exist_yet(
+    secured: SecuredBroker, streams: Callable[..., Stream], counts: Counts
+) -> None:
+    stream = streams(secured.broker.bootstrap_servers, partitions=2)
+    prefix = f"new-{stream.settings.topic_prefix}"
+    operator = secured.settings("operator") | {"topic_prefix": prefix}
+    code, said = meterstream(stream, "topics", "create", **operator)
+    assert (code, said.count("\n")) == (4, 1), said
+    assert prefix in said
+    secured.grant("operator", granted(stream, "operator", prefix))
+    code, said = meterstream(stream, "topics", "create", **operator)
+    names = topic_names(stream.settings.model_copy(update={"topic_prefix": prefix}))
+    assert code == 0, said
+    assert sorted(said.split()) == sorted([*names, *["created"] * len(names)])
+    code, said = meterstream(stream, "topics", "list", **operator)
+    assert (code, said.count("partitions=2 ")) == (0, len(names)), said
+    counts.note("topics created with the rights of an operator, and not without", topics=len(names), refused=1)
+
+
+@pytest.mark.full
+def test_a_worker_that_fausts_own_command_starts_tells_a_refusal_in_a_line_too(
+    secured: SecuredBroker, streams: Callable[..., Stream], counts: Counts
+) -> None:
+    stream = streams(secured.broker.bootstrap_servers)
+    secured.grant("worker", granted(stream, "worker"))
+    right = secured.settings("worker")
+    no_right = f"no right to write to the topic {stream.names.priced} (ACL: Write on Topic"
+    refusals = [
+        (right | {"sasl_password": WRONG}, "refused to sign in worker with SCRAM-SHA-512: wrong user name or password"),
+        (right | {"ssl_cafile": secured.strangers_cafile}, "is not trusted"),
+        (right, no_right),
+    ]
+    acl = Acl("Write", "Topic", stream.names.priced)
+    secured.deny("worker", acl)
+    for settings, line in refusals:
+        code, said = meterstream(stream, "-A", "app.worker", "worker", module="faust", **settings)
+        told = [each for each in said.splitlines() if line in each]
+        assert (code, len(told), "Traceback" in said) == (4, 1, False), said
+    secured.deny_no_more("worker", acl)
+    counts.note("refusals of a worker that Faust's own command starts", refusals=len(refusals))
 
 
 def test_each_refusal_is_one_line_and_ends_at_once(
@@ -204,17 +252,28 @@ def test_each_missing_right_of_a_worker_is_named(
     counts.note("rights taken from a worker, each named", rights=len(worker_needs(settings)))
 
 
+TO_WRITE: dict[str, Callable[[Stream], Acl]] = {
+    "to write prices": lambda stream: Acl("Write", "Topic", stream.names.priced),
+    "to transactions": lambda stream: Acl("Write", "TransactionalId", transactional_id(stream.settings, 0)),
+}
+TO_READ: dict[str, Callable[[Stream], Acl]] = {
+    "to read records": lambda stream: Acl("Read", "Topic", stream.names.records),
+    "to be in the group": lambda stream: Acl("Read", "Group", stream.settings.app_id),
+}
+
+
 @pytest.mark.full
+@pytest.mark.parametrize("right", TO_WRITE)
 def test_a_right_that_is_taken_away_is_told_and_work_goes_on_when_it_is_back(
-    secured: SecuredBroker, streams: Callable[..., Stream], counts: Counts
+    right: str, secured: SecuredBroker, streams: Callable[..., Stream], counts: Counts
 ) -> None:
     stream = streams(secured.broker.bootstrap_servers, partitions=1, emit_every_s=1)
     secured.grant("worker", granted(stream, "worker"))
-    worker = stream.worker(**secured.settings("worker"))
     site = next(sites(stream, 1))
+    worker = stream.worker(**secured.settings("worker"))
     site.publish(site.record(0, 30, 1))
     site.await_priced(0)
-    acl = Acl("Write", "Topic", stream.names.priced)
+    acl = TO_WRITE[right](stream)
     secured.deny("worker", acl)
     site.publish(site.record(30, 30, 2))
     (failed, *_) = worker.await_log("partition_failed")
@@ -223,7 +282,33 @@ def test_a_right_that_is_taken_away_is_told_and_work_goes_on_when_it_is_back(
     stream.verify()
     assert worker.exit_code is None
     assert_no_secret_in_logs(stream)
-    counts.note("a right taken away and given back", rights=1)
+    counts.note(f"the right {right} taken away and given back", rights=1)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("right", TO_READ)
+def test_without_a_right_to_read_a_worker_ends_with_a_line_and_the_next_one_goes_on(
+    right: str, secured: SecuredBroker, streams: Callable[..., Stream], counts: Counts
+) -> None:
+    stream = streams(secured.broker.bootstrap_servers, partitions=1, emit_every_s=1)
+    secured.grant("worker", granted(stream, "worker"))
+    site = next(sites(stream, 1))
+    worker = stream.worker(**secured.settings("worker"))
+    site.publish(site.record(0, 30, 1))
+    site.await_priced(0)
+    acl = TO_READ[right](stream)
+    secured.deny("worker", acl)
+    site.publish(site.record(30, 30, 2))
+    stream.wait(lambda: worker.exit_code is not None, "the end of the worker")
+    assert worker.exit_code == EXIT_REFUSED
+    (lost,) = worker.logged("right_lost")
+    assert acl.name in lost["reason"]
+    assert [entry["event"] for entry in worker.log() if entry.get("level") == "critical"] == ["right_lost"]
+    secured.deny_no_more("worker", acl)
+    stream.worker(**secured.settings("worker"))
+    stream.verify()
+    assert_no_secret_in_logs(stream)
+    counts.note(f"the right {right} taken away, and given back to the next worker", rights=1)
 
 
 def test_settings_show_no_secret(secured: SecuredBroker, streams: Callable[..., Stream], counts: Counts) -> None:
