@@ -32,7 +32,9 @@ def test_fuzzed_messages_are_refused_with_their_bytes_and_good_ones_are_priced(
     # Hostile messages stand where location `fuzz` lives: the order in which they were published is the order that counts.
     partition = stream.partition_of(HOSTILE)
     for key, messages in fuzzed(SEED, MESSAGES):
-        stream.publish(*messages, key=key, partition=partition)
+        # The client takes no message that has neither key nor value.
+        taken = (b"" if each is None and key is None else each for each in messages)
+        stream.publish(*taken, key=key, partition=partition)
         stream.publish(*(good_record(number + more, LOCATIONS) for more in range(GOOD_AT_ONCE)))
         number += GOOD_AT_ONCE
     for batch in large_batches(random.Random(SEED)):  # noqa: S311 - chance, not secrets
