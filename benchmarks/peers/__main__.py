@@ -6,10 +6,10 @@ import itertools
 import os
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
-from benchmarks.peers import throughput
+from benchmarks.peers import latency, recovery, throughput
 from benchmarks.peers.arena import arena
 from benchmarks.peers.environments import UnavailableError
 from benchmarks.peers.job import Job, answers, refusals
@@ -41,12 +41,16 @@ async def _field(bootstrap_servers: str, job: Job) -> AsyncIterator[throughput.F
 async def _throughput(bootstrap_servers: str, job: Job, sides: Sequence[Side], runs: int) -> bool:
     """Run all sides in turn, print each run and the table of medians; return whether all answers were equal."""
     results: dict[str, list[throughput.Result]] = {side.name: [] for side in sides}
-    few = replace(job, records=throughput.START_RECORDS)
-    async with _field(bootstrap_servers, few) as small, _field(bootstrap_servers, job) as whole:
+    sizes = {side.name: min(job.records, side.most_records or job.records) for side in sides}
+    async with AsyncExitStack() as stack:
+        fields = {
+            records: await stack.enter_async_context(_field(bootstrap_servers, replace(job, records=records)))
+            for records in sorted({throughput.START_RECORDS, *sizes.values()})
+        }
         for number, side in itertools.product(range(runs), sides):
             try:
-                start = await throughput.run(small, side, number)
-                one = (await throughput.run(whole, side, number)).since(start)
+                start = await throughput.run(fields[throughput.START_RECORDS], side, number)
+                one = (await throughput.run(fields[sizes[side.name]], side, number)).since(start)
             except RuntimeError as failure:
                 print(f"{side.name} run {number + 1}: failed: {failure}", flush=True)
                 continue
@@ -64,14 +68,56 @@ async def _throughput(bootstrap_servers: str, job: Job, sides: Sequence[Side], r
     )
 
 
+async def _latency(bootstrap_servers: str, job: Job, sides: Sequence[Side], options: argparse.Namespace) -> None:
+    """Run all sides in turn at each rate, and print the table of medians."""
+    results: dict[tuple[str, int], list[latency.Quantiles]] = {}
+    async with arena(job, bootstrap_servers, {}, f"peers-{uuid.uuid4().hex[:6]}.") as here:
+        for number, rate, side in itertools.product(range(options.runs), options.rates, sides):
+            try:
+                one = await latency.run(here, side, number, rate, options.seconds)
+            except RuntimeError as failure:
+                print(f"{side.name} run {number + 1}: failed: {failure}", flush=True)
+                continue
+            results.setdefault((side.name, rate), []).append(one)
+            texts = "  ".join(f"{name}={value:,.2f}" for name, value in one._asdict().items())
+            print(f"{side.name} at {rate:,} a second, run {number + 1}: {texts}", flush=True)
+    print(f"\n{job.locations:,} locations, {options.seconds:g} s each, medians of {options.runs} runs in turn:\n")
+    print(latency.table(sides, results), flush=True)
+
+
+async def _recovery(bootstrap_servers: str, job: Job, sides: Sequence[Side], options: argparse.Namespace) -> None:
+    """Run all sides in turn, and print the table of medians."""
+    results: dict[str, list[recovery.Recovery]] = {side.name: [] for side in sides}
+    async with arena(job, bootstrap_servers, {}, f"peers-{uuid.uuid4().hex[:6]}.") as here:
+        for number, side in itertools.product(range(options.runs), sides):
+            intervals = min(options.intervals, side.most_records or options.intervals)
+            try:
+                one = await recovery.run(here, side, number, intervals)
+            except RuntimeError as failure:
+                print(f"{side.name} run {number + 1}: failed: {failure}", flush=True)
+                continue
+            results[side.name].append(one)
+            texts = "  ".join(f"{name}={value:,.1f}" for name, value in one._asdict().items())
+            print(f"{side.name} recovery, run {number + 1}: {texts}", flush=True)
+    print(f"\nThe disk is lost, medians of {options.runs} runs in turn:\n")
+    print(recovery.table(sides, results), flush=True)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run what was asked for. The exit status is 1 when an answer differs or a side failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
     names = [side.name for side in SIDES]
-    parser.add_argument("--records", type=int, nargs="+", default=[1_000_000], help="sizes of the input")
+    parser.add_argument(
+        "--records", type=int, nargs="+", default=[1_000_000], help="sizes of the input, 100000 at least"
+    )
     parser.add_argument("--locations", type=int, nargs="+", default=[10_000])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--sides", nargs="+", choices=names, default=names, metavar="SIDE", help=", ".join(names))
+    parser.add_argument("--latency", action="store_true", help="measure single updates at --rates instead")
+    parser.add_argument("--rates", type=int, nargs="+", default=[1000, 10_000], help="records a second")
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--recovery", action="store_true", help="lose the disk of --intervals and recover instead")
+    parser.add_argument("--intervals", type=int, default=1_000_000)
     options = parser.parse_args(arguments)
     sides = _available([side for side in SIDES if side.name in options.sides])
     equal = True
@@ -80,7 +126,13 @@ def main(arguments: list[str] | None = None) -> None:
             f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; broker, sides and harness share them", flush=True
         )
         for locations in options.locations:
-            for records in options.records:
+            whole = Job(max(options.records), locations)
+            if options.latency:
+                asyncio.run(_latency(bootstrap_servers, whole, sides, options))
+            if options.recovery:
+                kept = [side for side in sides if side.state_in_kafka]
+                asyncio.run(_recovery(bootstrap_servers, whole, kept, options))
+            for records in () if options.latency or options.recovery else options.records:
                 job = Job(records, locations)
                 equal &= asyncio.run(_throughput(bootstrap_servers, job, sides, options.runs))
     if not equal:

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.structs import TopicPartition
 
 from app.settings import Settings, load_settings
@@ -23,6 +24,9 @@ from benchmarks.setting import read_all
 PARTITIONS: Final = 4
 _SETTLE_S: Final = 0.2
 _DELETE_TIMEOUT_S: Final = 60.0
+_LEAVE_TIMEOUT_S: Final = 120.0
+_MEMBERS: Final = 5
+"""Where the members stand in the broker's description of a group."""
 
 
 class Tuning(NamedTuple):
@@ -43,6 +47,7 @@ class Outputs(NamedTuple):
     rejected: str
     arguments: list[str]
     environ: dict[str, str]
+    state_dir: Path
 
 
 class Arena:
@@ -78,6 +83,12 @@ class Arena:
             for message in messages(self.job):
                 await publisher.send(topic, message.key, message.value)
 
+    async def empty_input(self) -> None:
+        """Take all records out of the input: the topic is made anew."""
+        await self._forget_topics()
+        await self._delete_topics([topic_names(self.settings).records])
+        await create_topics(self.settings)
+
     async def close(self) -> None:
         """Disconnect, and delete the topics."""
         await self._delete(self.settings.topic_prefix)
@@ -109,13 +120,14 @@ class Arena:
         }
         config_path = self.folder / f"{group}.json"
         config_path.write_text(json.dumps(config))
-        return Outputs(group, priced, rejected, [str(config_path)], {})
+        return Outputs(group, priced, rejected, [str(config_path)], {}, state_dir)
 
     async def _prepare_ours(self, group: str, tuning: Tuning) -> Outputs:
         """Give a worker of this project topics without anything of another one; the records and documents stay."""
         names = topic_names(self.settings)
         await self._delete_topics([names.intervals, names.priced, names.rejected, names.records_by_location])
         data_dir = self.folder / group
+        data_dir.mkdir()
         environ = self._environ | {
             "METERSTREAM_APP_ID": group,
             "METERSTREAM_DATA_DIR": str(data_dir),
@@ -128,7 +140,7 @@ class Arena:
         }
         settings = load_settings(environ)
         await create_topics(settings)
-        return Outputs(group, names.priced, names.rejected, [], environ)
+        return Outputs(group, names.priced, names.rejected, [], environ, data_dir)
 
     async def discard(self, outputs: Outputs) -> None:
         """Delete every topic of a run, those that its program has made too."""
@@ -148,8 +160,26 @@ class Arena:
 
     async def committed(self, group: str, topic: str) -> int:
         """Return the sum of the positions that a group has committed on a topic."""
-        offsets = await self.admin.list_consumer_group_offsets(group)
-        return sum(max(0, at.offset) for tp, at in offsets.items() if tp.topic == topic)
+        return sum(max(0, offset) for tp, offset in (await self._positions(group)).items() if tp.topic == topic)
+
+    async def _positions(self, group: str) -> dict[TopicPartition, int]:
+        """Return what a group has committed; nothing while the broker has no group yet."""
+        try:
+            offsets = await self.admin.list_consumer_group_offsets(group)
+        except GroupCoordinatorNotAvailableError:
+            return {}
+        return {tp: at.offset for tp, at in offsets.items()}
+
+    async def wait_until_left(self, group: str) -> None:
+        """Wait until a group has no members: one that was killed is missed after its session timeout."""
+        end_s = time.monotonic() + _LEAVE_TIMEOUT_S
+        while True:
+            (response,) = await self.admin.describe_consumer_groups([group])
+            if not response.groups[0][_MEMBERS]:
+                return
+            if time.monotonic() > end_s:
+                raise TimeoutError(f"the members of {group} do not leave")
+            await asyncio.sleep(_SETTLE_S)
 
     async def is_committed(self, side: Side, outputs: Outputs) -> bool:
         """Tell whether everything that a side reads has been committed by it."""
@@ -160,8 +190,8 @@ class Arena:
             return True
         # The last offset of each partition of `meter.intervals` is a marker, which nobody commits a position behind.
         ends = await self._consumer.end_offsets([TopicPartition(names.intervals, p) for p in range(PARTITIONS)])
-        committed = await self.admin.list_consumer_group_offsets(outputs.group)
-        return all(tp in committed and committed[tp].offset >= end - 1 for tp, end in ends.items() if end)
+        committed = await self._positions(outputs.group)
+        return all(committed.get(tp, 0) >= end - 1 for tp, end in ends.items() if end)
 
     async def read(self, topic: str) -> list[Any]:
         """Return the committed messages of a topic."""

@@ -115,6 +115,15 @@ def good_record(job: Job, number: int) -> Message:
     return Message(f"loc_{place}".encode(), record(place, _FIRST_STEP + step, kwh))
 
 
+def whole_interval(number: int, locations: int) -> tuple[str, Message]:
+    """Return a record that completes an interval alone, by its number, and the interval_id: one location after the other."""
+    step, place = divmod(number, locations)
+    location_id, start = f"loc_{place}", format_instant(START_US + step * _HALF_HOUR_US)
+    kwh = (1 + _mixed(number) % _TWO_KWH_IN_WH) / 1000
+    value = record(place, step, kwh, minutes=_HALF_HOUR_US // (60 * 1_000_000))
+    return f"{location_id}||INBOUND|IMPORT|{start}", Message(location_id.encode(), value)
+
+
 def _changed(**fields: Any) -> Callable[[bytes], bytes]:
     return lambda good: json.dumps(json.loads(good) | fields, separators=(",", ":")).encode()
 

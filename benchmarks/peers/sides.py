@@ -16,7 +16,8 @@ class Side:
     """One side. `command` makes the environment that it needs, and may raise `UnavailableError`.
 
     `guarantee` is what its documentation promises when a process is killed. `commits` tells whether its positions are those
-    of a consumer group; where they are not, it is done when everything is written.
+    of a consumer group; where they are not, it is done when everything is written. `state_in_kafka`: it can come back without
+    its disk. `most_records` is what a slow side is given at most, so that a run ends within an hour.
     """
 
     name: str
@@ -25,6 +26,8 @@ class Side:
     command: Callable[[], list[str]]
     config: tuple[tuple[str, str], ...] = ()
     commits: bool = True
+    state_in_kafka: bool = True
+    most_records: int | None = None
 
 
 def _python(name: str, program: str) -> Callable[[], list[str]]:
@@ -42,6 +45,7 @@ SIDES: Final = (
         "none: a crash takes the state",
         _python("bare", "bare_loop.py"),
         commits=False,
+        state_in_kafka=False,
     ),
     Side(
         OURS,
@@ -83,6 +87,7 @@ SIDES: Final = (
         "at least once; snapshots of state in SQLite on the local disk",
         _python("bytewax", "bytewax_flow.py"),
         commits=False,
+        state_in_kafka=False,
     ),
     Side(
         "pathway",
@@ -90,12 +95,14 @@ SIDES: Final = (
         "at least once; journal of the input on the local disk",
         _python("pathway", "pathway_graph.py"),
         commits=False,
+        state_in_kafka=False,
     ),
     Side(
         "faust",
         "faust-streaming as documented",
         "at least once; state in Kafka and RocksDB",
         _python("faust", "stock_faust.py"),
+        most_records=100_000,
     ),
 )
 """In the order of a run."""

@@ -123,6 +123,7 @@ def table(sides: Sequence[Side], results: Mapping[str, Sequence[Result]]) -> str
     columns = (
         "",
         "guarantee",
+        "records",
         "records a second",
         "records a CPU-second",
         "CPU, times the bare loop",
@@ -134,19 +135,21 @@ def table(sides: Sequence[Side], results: Mapping[str, Sequence[Result]]) -> str
         "differs",
     )
     lines = [f"| {' | '.join(columns)} |", "|---|---" + "|--:" * (len(columns) - 3) + "|---|"]
-    walls = {name: statistics.median(one.wall_s for one in runs) for name, runs in results.items() if runs}
-    cpus = {name: statistics.median(one.cpu_s for one in runs) for name, runs in results.items() if runs}
+    walls = {
+        name: statistics.median(one.wall_s / one.records for one in runs) for name, runs in results.items() if runs
+    }
+    cpus = {name: statistics.median(one.cpu_s / one.records for one in runs) for name, runs in results.items() if runs}
     for side in sides:
         runs = results.get(side.name)
         if not runs:
             continue
-        records, cpu_s, wall_s = runs[0].records, cpus[side.name], walls[side.name]
+        cpu_s, wall_s = cpus[side.name], walls[side.name]
         differences = {str(one.difference) for one in runs}
         if not all(one.all_committed for one in runs):
             differences.add("last positions not committed")
         counts = sorted({one.outputs for one in runs})
         lines.append(
-            f"| {side.title} | {side.guarantee} | {records / wall_s:,.0f} | {records / cpu_s:,.0f} "
+            f"| {side.title} | {side.guarantee} | {runs[0].records:,} | {1 / wall_s:,.0f} | {1 / cpu_s:,.0f} "
             f"| {_ratio(cpu_s, cpus.get(BARE))} | {_ratio(cpu_s, cpus.get(OURS))} | {_ratio(wall_s, walls.get(OURS))} "
             f"| {statistics.median(one.memory_mb for one in runs):,.0f} MB "
             f"| {statistics.median(one.start_s for one in runs):.1f} s "

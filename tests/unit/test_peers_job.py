@@ -10,7 +10,7 @@ from app.compose import price_offline
 from app.wire.location import parse_location
 from app.wire.rejected import decode_rejected
 from app.wire.tariff import parse_tariff
-from benchmarks.peers.job import QUARTERS, Job, answers, documents, good_record, messages, refusals
+from benchmarks.peers.job import QUARTERS, Job, answers, documents, good_record, messages, refusals, whole_interval
 
 JOBS = [Job(records=6_000, locations=70), Job(records=3_001, locations=2_000, seed=3)]
 
@@ -74,3 +74,17 @@ def test_the_same_numbers_give_the_same_bytes_and_another_seed_gives_others() ->
     job = JOBS[1]
     assert list(messages(job)) == list(messages(job))
     assert list(messages(job)) != list(messages(Job(job.records, job.locations, seed=4)))
+
+
+def test_a_whole_interval_is_complete_by_itself() -> None:
+    job = JOBS[0]
+    sent = [whole_interval(number, job.locations) for number in range(2 * job.locations + 1)]
+    documented = documents(job)
+    result = price_offline(
+        (message.value for _, message in sent),
+        [parse_location(one) for one in documented["locations"]],
+        [parse_tariff(documented["tariff"])],
+    )
+    priced = [json.loads(value) for value in result.priced]
+    assert all(one["complete"] for one in priced)
+    assert [one["interval_id"] for one in priced] == sorted(interval_id for interval_id, _ in sent)
