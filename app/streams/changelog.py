@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
+from operator import itemgetter
 from typing import Any, Final
 
 import structlog
@@ -23,9 +24,12 @@ from app.wire.interval import HELD
 log = structlog.get_logger(__name__)
 
 POLL_MS: Final = 200
-_FETCH_BYTES: Final = 4 * 1024 * 1024
+_FETCH_BYTES: Final = 1024 * 1024
+"""Of one partition. Answers of many megabytes take fresh memory each time: an eighth more CPU with four."""
+
 REPORT_EVERY_S: Final = 2.0
 _YIELD_S: Final = 0
+_KEY: Final = itemgetter(0)
 
 
 @contextlib.asynccontextmanager
@@ -121,7 +125,7 @@ async def _apply(
             fetched = {tp: records for tp, records in fetched.items() if tp.partition != partition}
         for tp, records in fetched.items():
             entries = _newest_priced(records) if tp.topic == names.priced else _newest_intervals(records, held[tp])
-            stores[tp].write(sorted(entries.items()), {tp.topic: records[-1].offset + 1})
+            stores[tp].write(sorted(entries.items(), key=_KEY), {tp.topic: records[-1].offset + 1})
             progress.reach(tp, records[-1].offset + 1, len(records))
             await asyncio.sleep(_YIELD_S)  # Heartbeats, and those who ask how far it is, have their turn.
         for tp in list(missing):

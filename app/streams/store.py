@@ -296,27 +296,26 @@ class PartitionStore:
             raise self._not_written(error) from error
 
     def begin_bulk(self) -> None:
-        """Expect very many entries: what is written is not put in order in the background meanwhile.
+        """Expect very many entries: what is written is not put in order in the background meanwhile, nor compressed.
 
         Raises:
             StoreError: the disk does not take it.
 
         """
-        self._compact_by_itself(wanted=False)
+        self._set(disable_auto_compactions="true", compression="kNoCompression")
 
     def end_bulk(self) -> None:
-        """Put in order, in the background, what has been written, and from now on whatever will be.
+        """Put in order and compress, in the background, what has been written, and from now on whatever will be.
 
         Raises:
             StoreError: the disk does not take it.
 
         """
-        self._compact_by_itself(wanted=True)
+        self._set(disable_auto_compactions="false", compression="kLZ4Compression")
 
-    def _compact_by_itself(self, *, wanted: bool) -> None:
+    def _set(self, **options: str) -> None:
         try:
-            # RocksDB writes a file with its options each time.
-            self._db.set_options({"disable_auto_compactions": "false" if wanted else "true"})
+            self._db.set_options(options)  # RocksDB writes a file with its options each time
         except Exception as error:
             raise self._not_written(error) from error
 
