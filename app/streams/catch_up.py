@@ -9,11 +9,11 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from app.streams.changelog import POLL_MS, behind, reader, restore
+from app.streams.changelog import POLL_MS, reader, restore, spans
 from app.streams.config import StreamConfig
 from app.streams.fetch import fetch_parsed
 from app.streams.progress import Progress
-from app.streams.rebuild import processes_for, rebuild
+from app.streams.rebuild import missing_of, processes_for, rebuild
 from app.streams.store import PartitionStore
 from app.streams.topics import TopicNames
 
@@ -52,10 +52,10 @@ async def catch_up(
     before, began_s = progress.records, time.monotonic()
     stores = {owner.partition: owner.store for owner in owners}
     async with reader(settings) as consumer:
-        missing = await behind(consumer, names, stores)
-        processes = processes_for(settings.recovery_processes, missing)
+        unread = await spans(consumer, names, stores)
+        processes = processes_for(settings.recovery_processes, missing_of(unread))
         if processes > 1:
-            await rebuild(settings, names, stores, missing, progress, processes=processes)
+            await rebuild(settings, names, stores, unread, progress, processes=processes)
         await restore(consumer, names, stores, progress)  # also what a process of its own could not do
         seconds, applied = time.monotonic() - began_s, progress.records - before
         if applied:

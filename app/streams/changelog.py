@@ -51,15 +51,15 @@ async def reader(settings: StreamConfig) -> AsyncIterator[AIOKafkaConsumer]:
         await consumer.stop()
 
 
-async def behind(consumer: AIOKafkaConsumer, names: TopicNames, stores: Mapping[int, PartitionStore]) -> dict[int, int]:
-    """Return how many offsets of its changelogs each store does not have: more than records, see `Progress`."""
+async def spans(
+    consumer: AIOKafkaConsumer, names: TopicNames, stores: Mapping[int, PartitionStore]
+) -> dict[TopicPartition, tuple[int, int]]:
+    """Return from where to where each changelog has to be read: offsets, of which there are more than records."""
     changelogs = _changelogs(names, stores)
     ends = await consumer.end_offsets(list(changelogs))
     begins = await consumer.beginning_offsets(list(changelogs))
-    missing = dict.fromkeys(stores, 0)
-    for tp, store in changelogs.items():
-        missing[tp.partition] += max(ends[tp] - max(store.position(tp.topic), begins[tp]), 0)
-    return missing
+    starts = {tp: max(store.position(tp.topic), begins[tp]) for tp, store in changelogs.items()}
+    return {tp: (starts[tp], max(starts[tp], ends[tp])) for tp in changelogs}
 
 
 async def restore(

@@ -39,8 +39,19 @@ log = structlog.get_logger(__name__)
 WORTH_OFFSETS: Final = 1_000_000
 """So much has to be missing for processes to be begun by themselves: to start one takes as long as 150,000."""
 
+Spans = Mapping[TopicPartition, tuple[int, int]]
+"""From where to where each changelog has to be read."""
+
 _CACHE_MB: Final = 8
 """Hardly anything is read from a store that is rebuilt."""
+
+
+def missing_of(unread: Spans) -> dict[int, int]:
+    """Return how many offsets the store of each partition misses."""
+    missing: dict[int, int] = {}
+    for tp, (start, end) in unread.items():
+        missing[tp.partition] = missing.get(tp.partition, 0) + end - start
+    return missing
 
 
 def processes_for(most: int | None, missing: Mapping[int, int]) -> int:
@@ -74,7 +85,7 @@ async def rebuild(
     settings: StreamConfig,
     names: TopicNames,
     stores: Mapping[int, PartitionStore],
-    missing: Mapping[int, int],
+    unread: Spans,
     progress: Progress,
     *,
     processes: int,
@@ -86,12 +97,15 @@ async def rebuild(
         StoreCorruptError: what is on the disk is not what was written.
 
     """
+    missing = missing_of(unread)
     # The longest first: the shorter ones fill up what is left of the cores at the end.
     order = sorted((p for p, offsets in missing.items() if offsets > 0), key=lambda p: -missing[p])
     told = Told(settings, names, {p: (stores[p].path, stores[p].identity) for p in order})
     log.info("rebuilding", partitions=sorted(order), of_about=sum(missing.values()), processes=processes)
     for partition in order:
         stores[partition].close()
+    for tp, span in unread.items():
+        progress.begin(tp, *span)
     work = deque(order)
     reporting = asyncio.create_task(_report(progress), name="rebuild-report")
     try:
@@ -102,7 +116,7 @@ async def rebuild(
         raise _first(errors) from None
     finally:
         reporting.cancel()
-        progress.end([TopicPartition(topic, p) for p in order for topic in (names.intervals_changelog, names.priced)])
+        progress.end(list(unread))
     for partition in order:
         stores[partition].take_back()
 
