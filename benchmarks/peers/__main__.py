@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import itertools
+import logging
 import os
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -119,6 +120,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--recovery", action="store_true", help="lose the disk of --intervals and recover instead")
     parser.add_argument("--intervals", type=int, default=1_000_000)
     options = parser.parse_args(arguments)
+    # Topics come and go here: that a new one has no leader for a moment is no news.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     sides = _available([side for side in SIDES if side.name in options.sides])
     equal = True
     with broker() as bootstrap_servers:

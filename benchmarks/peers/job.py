@@ -1,7 +1,7 @@
 """The job that all sides do ("UC2-billing"): its records, its documents, and its answer.
 
 Two readings of a quarter of an hour make an interval of half an hour, of so many locations, priced by a tariff of three
-bands and a tax. Of all records 1 % are refused, each for one of seven reasons; 1 % are exact copies of an earlier one; 1 %
+bands and a tax. Of all records 1 % are refused, each for one of eight reasons; 1 % are exact copies of an earlier one; 1 %
 come late, after their location's later ones. An interval is published once it is complete. Everything follows from the
 numbers in `Job`, so that each side reads the same bytes, and the answer is known without asking any of them.
 """
