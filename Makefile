@@ -34,12 +34,14 @@ run: setup ## Start a Kafka for this machine, demo data and a worker, and watch 
 	@exec $(BIN)/meterstream dev
 
 test: lint ## Everything that has to hold: lint, types, layers, and all tests with coverage
-	@# Tests on the broker mostly wait, the others compute: side by side they take little longer than the former alone.
+	@# Tests on a broker mostly wait, the others compute: the three together take little longer than the longest.
 	@$(BIN)/coverage erase
-	@others=$$(mktemp); trap 'rm -f "$$others"' EXIT; \
-	$(BIN)/coverage run --parallel-mode -m pytest -m "not broker" >"$$others" 2>&1 & pid=$$!; \
-	status=0; $(BIN)/coverage run --parallel-mode -m pytest -m broker || status=$$?; \
-	wait $$pid || status=$$?; cat "$$others"; exit $$status
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; run="$(BIN)/coverage run --parallel-mode -m pytest"; status=0; \
+	$$run -m "not broker" >"$$folder/others" 2>&1 & others=$$!; \
+	$$run -m broker tests/faults >"$$folder/faults" 2>&1 & faults=$$!; \
+	$$run -m broker --ignore=tests/faults || status=$$?; \
+	wait $$faults || status=$$?; cat "$$folder/faults"; \
+	wait $$others || status=$$?; cat "$$folder/others"; exit $$status
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
