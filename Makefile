@@ -10,10 +10,10 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-e
 	--no-emit-find-links --no-emit-trusted-host --no-emit-options --annotation-style line
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast faults soak lint bench lock clean
+.PHONY: help setup run test test-fast faults soak lint bench bench-quick lock clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Create .venv with everything that is needed (the second time there is nothing to do)
 
@@ -64,6 +64,9 @@ lint: setup ## Style, formatting, types and the direction of imports
 
 bench: setup ## Measure how fast it is on this machine
 	@$(BIN)/python -m benchmarks
+
+bench-quick: setup ## Is a worker as fast as it was? Its ratio to a bare loop, in three minutes; warns, never fails
+	@$(BIN)/python -m benchmarks.quick
 
 lock: setup ## Choose the newest allowed versions of all packages and write the lock files
 	@$(COMPILE) --upgrade --output-file requirements.lock pyproject.toml
