@@ -16,6 +16,7 @@ from typing import IO, Any, Final
 
 import structlog
 from rocksdict import (
+    BlockBasedIndexType,
     BlockBasedOptions,
     Cache,
     DbClosedError,
@@ -50,7 +51,7 @@ _DISK_REFUSES: Final = tuple(
 )
 """What the operating system says when it takes nothing more: the files that are there are right, and are kept."""
 
-_FORMAT: Final = "1"
+_FORMAT: Final = "2"
 _FORMAT_KEY: Final = b"#format"
 
 
@@ -140,7 +141,9 @@ class PartitionStore:
 
     def _open_or_create(self) -> Rdict:
         self.path.mkdir(parents=True, exist_ok=True)
-        return Rdict(str(self.path), options=_options(self._cache))
+        options = _options(self._cache)
+        # Named too: what is not named is opened with the options that its files tell of, and these know no cache and no filter.
+        return Rdict(str(self.path), options=options, column_families={"default": options})
 
     def remove(self) -> None:
         """Delete the files of the store, which is closed."""
@@ -340,5 +343,10 @@ def _options(cache: StoreCache) -> Options:
     table.set_bloom_filter(_BLOOM_BITS, block_based=False)
     table.set_block_cache(cache.cache)
     table.set_cache_index_and_filter_blocks(True)
+    # In parts: the index of a file of 64 MB is larger than what one shard of the cache holds, and would be read for each look.
+    table.set_index_type(BlockBasedIndexType.two_level_index_search())
+    table.set_partition_filters(True)
+    table.set_pin_top_level_index_and_filter(True)
+    table.set_pin_l0_filter_and_index_blocks_in_cache(True)
     options.set_block_based_table_factory(table)
     return options

@@ -59,6 +59,27 @@ def test_what_is_closed_is_all_there_again(tmp_path: Path) -> None:
     again.close()
 
 
+def test_a_store_that_is_opened_again_is_read_as_fast_as_a_new_one(tmp_path: Path) -> None:
+    """Its files have filters and an index in parts, and it has the cache that it was given: RocksDB would not remember."""
+    for _ in range(2):
+        store = PartitionStore(tmp_path / "store", StoreCache(24), "topics")
+        store.write(((b"%09d" % number, b"x" * 500) for number in range(40_000)), {})  # more than stays in memory
+        assert store._db.property_int_value("rocksdb.block-cache-capacity") == 24 * 1024 * 1024
+        store.close()
+    properties = _properties_of(PartitionStore(tmp_path / "store", StoreCache(24), "topics"))
+    assert int(properties["# entries"]) > 80_000
+    assert properties["# entries for filter"] == properties["# entries"]
+    assert int(properties["# index partitions"]) > 20
+
+
+def _properties_of(store: PartitionStore) -> dict[str, str]:
+    """Return what RocksDB says of the files of a store that has just been opened, and close it."""
+    told = store._db.property_value("rocksdb.aggregated-table-properties")
+    store.close()
+    assert told is not None
+    return dict(line.strip().partition("=")[::2] for line in told.split(";"))
+
+
 def test_the_store_of_other_topics_is_begun_anew(tmp_path: Path) -> None:
     store = opened(tmp_path / "store")
     store.write([(b"a", b"1")], {"topic": 7})
