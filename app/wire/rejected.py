@@ -7,6 +7,7 @@ import msgspec
 
 from app.domain.instants import format_instant
 from app.domain.records import Rejected
+from app.wire.record import is_too_deep
 
 
 class Position(NamedTuple):
@@ -55,7 +56,8 @@ def encode_rejected(rejected: Rejected, raw: bytes | None, record_num: int, posi
     """Return the public form of a refusal."""
     location_id = reference = None
     try:
-        seen = _glimpse(raw or b"")
+        # Whether a decoder gets to the bottom of what is too deep depends on how deep the call is.
+        seen = _glimpse(b"" if raw is None or is_too_deep(raw) else raw)
         location_id, reference = _cut(seen.location_id), _cut(seen.record_reference_id)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
         pass

@@ -170,6 +170,17 @@ def test_where_nesting_is_too_deep_does_not_depend_on_who_asks(opening: bytes) -
         assert code_of(unclosed) == at_depth(100, partial(code_of, unclosed)) == "malformed_json"
 
 
+def test_a_refusal_does_not_look_into_what_is_too_deep() -> None:
+    value = GOOD[:-1] + b',"more":' + b"[" * 900 + b"]" * 900 + b"}"
+    told = [at_depth(frames, refusals_of(value)) for frames in (0, 300)]
+    assert told[0] == told[1]
+    assert json.loads(told[0][0])["location_id"] is None
+
+
+def refusals_of(value: bytes) -> Callable[[], list[bytes]]:
+    return lambda: priced(value).rejected
+
+
 def test_brackets_in_texts_and_records_side_by_side_are_not_nested() -> None:
     assert code_of(GOOD[:-1] + b',"more":"' + b"[" * 1000 + b'\\"' + b"{" * 1000 + b'"}') == "accepted"
     assert len(read_message(b"[" + b",".join([GOOD] * 1000) + b"]")) == 1000
