@@ -16,7 +16,7 @@ from benchmarks import throughput
 from benchmarks.setting import broker
 
 KEPT: Final = Path(__file__).with_name("ratio.json")
-LOCATIONS: Final = 5_000
+LOCATIONS: Final = 10_000
 STEPS: Final = 20
 RUNS: Final = 3
 LEAST: Final = 0.9
