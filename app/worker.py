@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import sys
 from typing import TYPE_CHECKING, Any, Final
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from app.settings import Settings, SettingsError, load_settings
+from app.streams.garbage import collect_rarely
 
 if TYPE_CHECKING:
     from app.streams.agents import MeterApp
@@ -92,20 +92,13 @@ def serve(app: MeterApp) -> int:
     """Run an application as a worker."""
     import faust
 
-    tune()
+    collect_rarely()
     worker = faust.Worker(app, quiet=True, redirect_stdouts=False, override_logging=False)
     worker.spinner = None  # It would write escape codes, also where nobody looks.
     try:
         worker.execute_from_commandline()
     except SystemExit as stop:
         return int(stop.code or 0)
-
-
-def tune() -> None:
-    """Collect garbage rarely: what a chunk leaves behind has no cycles, and what stays (code, tariffs, meters) is much."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 50)
 
 
 def __getattr__(name: str) -> Any:

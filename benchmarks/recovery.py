@@ -20,11 +20,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from app.settings import Settings
 from app.streams.catch_up import catch_up
+from app.streams.garbage import collect_rarely
 from app.streams.publish import Publisher
+from app.streams.rebuild import cores
 from app.streams.store import PartitionStore, StoreCache
 from app.streams.tables import INTERVAL_MARK, PRICED_MARK
 from app.streams.topics import topic_names
-from app.worker import tune
 from benchmarks.setting import BenchWorker, Progress, broker, own_settings, publish_portfolio, record
 from benchmarks.stock_recovery import measure_stock
 
@@ -101,9 +102,8 @@ async def measure(bootstrap_servers: str, locations: int, steps: int, runs: int,
     with own_settings(bootstrap_servers) as (settings, environ):
         await make_changelogs(settings, environ, locations, steps)
         shutil.rmtree(settings.data_dir)  # the disk's cache is better used by what is measured
-        cores = len(os.sched_getaffinity(0))
         for run in range(runs):
-            for processes in (1, cores):
+            for processes in (1, cores()):
                 chosen = settings.model_copy(update={"recovery_processes": processes})
                 figures = await recover(chosen, locations * steps)
                 _print(f"recovery, {processes} at work, run {run + 1}", figures)
@@ -125,7 +125,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--stock", type=int, default=50_000, help="intervals that stock Faust recovers; 0 leaves it out"
     )
     options = parser.parse_args(arguments)
-    tune()  # as a worker does: garbage is not looked for among every few hundred records
+    collect_rarely()  # as a worker does: garbage is not looked for among every few hundred records
     with broker() as bootstrap_servers:
         asyncio.run(measure(bootstrap_servers, options.locations, options.steps, options.runs, options.stock))
 

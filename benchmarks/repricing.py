@@ -10,7 +10,6 @@ Run it with `python -m benchmarks.repricing`; `--profile` prints where the time 
 import argparse
 import asyncio
 import cProfile
-import gc
 import os
 import pstats
 import statistics
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from app.domain.reference import Affected, ReferenceBook
+from app.streams.garbage import collect_rarely
 from app.streams.pipeline import Context, Output, Pipeline
 from app.streams.shard import REPRICE_SLICE
 from app.streams.sources import Log, OfflineMessage
@@ -202,8 +202,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--no-broker", action="store_true", help="only the first part")
     parser.add_argument("--runs", type=int, default=3, help="of the second part")
     options = parser.parse_args(arguments)
-    gc.freeze()  # as a worker does
-    gc.set_threshold(100_000, 20, 50)
+    collect_rarely()  # as a worker does
     print(f"a year of one location, {HALF_HOURS} half hours, on one core; median of {RUNS}", flush=True)
     for name, tariff_of, corrects in _scenarios():
         profile = cProfile.Profile() if options.profile else None

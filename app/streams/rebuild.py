@@ -9,7 +9,6 @@ the worker has no more to do or has been killed, the process ends at once: it ho
 
 import asyncio
 import contextlib
-import gc
 import json
 import logging
 import os
@@ -30,6 +29,7 @@ from aiokafka.structs import TopicPartition
 from app.streams.changelog import REPORT_EVERY_S, reader, report, restore
 from app.streams.config import StreamConfig
 from app.streams.faults import StoreCorruptError, StoreError
+from app.streams.garbage import collect_rarely
 from app.streams.progress import Progress
 from app.streams.store import PartitionStore, StoreCache
 from app.streams.topics import TopicNames
@@ -61,11 +61,11 @@ def processes_for(most: int | None, missing: Mapping[int, int]) -> int:
     """
     far = sum(1 for offsets in missing.values() if offsets > 0)
     if most is None:
-        most = _cores() if sum(missing.values()) >= WORTH_OFFSETS else 1
+        most = cores() if sum(missing.values()) >= WORTH_OFFSETS else 1
     return max(min(most, far), 1)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Return how many cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))
@@ -230,8 +230,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[_ToldLog()])
     size = int.from_bytes(sys.stdin.buffer.read(8))
     told: Told = pickle.loads(sys.stdin.buffer.read(size))  # noqa: S301 - from the process that began this one
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 50)  # as in a worker
+    collect_rarely()
     partitions: queue.SimpleQueue[int] = queue.SimpleQueue()
     threading.Thread(target=_hear, args=(partitions,), daemon=True).start()
     cache = StoreCache(_CACHE_MB)

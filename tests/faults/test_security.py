@@ -20,7 +20,7 @@ from tests.faults.scale import Counts, scaled
 from tests.faults.secured import PASSWORDS, SECRETS, Acl, SecuredBroker
 from tests.harness import Site, Stream, sites
 from tests.making import encoded, flat_tariff, location, record
-from tests.worker_process import ROOT
+from tests.worker_process import ROOT, Worker
 
 pytestmark = pytest.mark.broker
 
@@ -262,20 +262,26 @@ TO_READ: dict[str, Callable[[Stream], Acl]] = {
 }
 
 
+def _worker_that_loses(acl: Acl, secured: SecuredBroker, stream: Stream) -> Worker:
+    """Take a right from a worker that is at work, with a record to do."""
+    secured.grant("worker", granted(stream, "worker"))
+    site = next(sites(stream, 1))
+    worker = stream.worker(**secured.settings("worker"))
+    site.publish(site.record(0, 30, 1))
+    site.await_priced(0)
+    secured.deny("worker", acl)
+    site.publish(site.record(30, 30, 2))
+    return worker
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("right", TO_WRITE)
 def test_a_right_that_is_taken_away_is_told_and_work_goes_on_when_it_is_back(
     right: str, secured: SecuredBroker, streams: Callable[..., Stream], counts: Counts
 ) -> None:
     stream = streams(secured.broker.bootstrap_servers, partitions=1, emit_every_s=1)
-    secured.grant("worker", granted(stream, "worker"))
-    site = next(sites(stream, 1))
-    worker = stream.worker(**secured.settings("worker"))
-    site.publish(site.record(0, 30, 1))
-    site.await_priced(0)
     acl = TO_WRITE[right](stream)
-    secured.deny("worker", acl)
-    site.publish(site.record(30, 30, 2))
+    worker = _worker_that_loses(acl, secured, stream)
     (failed, *_) = worker.await_log("partition_failed")
     assert "uthoriz" in failed["reason"] or "AUTHORIZATION" in failed["reason"], failed
     secured.deny_no_more("worker", acl)
@@ -291,14 +297,8 @@ def test_without_a_right_to_read_a_worker_ends_with_a_line_and_the_next_one_goes
     right: str, secured: SecuredBroker, streams: Callable[..., Stream], counts: Counts
 ) -> None:
     stream = streams(secured.broker.bootstrap_servers, partitions=1, emit_every_s=1)
-    secured.grant("worker", granted(stream, "worker"))
-    site = next(sites(stream, 1))
-    worker = stream.worker(**secured.settings("worker"))
-    site.publish(site.record(0, 30, 1))
-    site.await_priced(0)
     acl = TO_READ[right](stream)
-    secured.deny("worker", acl)
-    site.publish(site.record(30, 30, 2))
+    worker = _worker_that_loses(acl, secured, stream)
     stream.wait(lambda: worker.exit_code is not None, "the end of the worker")
     assert worker.exit_code == EXIT_REFUSED
     (lost,) = worker.logged("right_lost")

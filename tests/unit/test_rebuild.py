@@ -35,5 +35,5 @@ def test_what_is_missing_is_counted_over_both_changelogs_of_a_partition() -> Non
 def test_processes_are_as_many_as_pay_or_as_the_setting_says(
     most: int | None, missing: dict[int, int], expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rebuild, "_cores", lambda: 4)
+    monkeypatch.setattr(rebuild, "cores", lambda: 4)
     assert processes_for(most, missing) == expected
