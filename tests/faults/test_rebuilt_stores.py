@@ -41,11 +41,19 @@ def _is_running(pid: int) -> bool:
         return False
 
 
+def _is_rebuilder(pid: int) -> bool:
+    """Tell whether a process has become the program that rebuilds stores."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return b"app.streams.rebuild" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
 @contextmanager
 def _frozen_rebuilders(worker: Worker) -> Iterator[list[int]]:
     """Wait until a worker has begun its processes, and freeze them before they come far; let go of them in the end."""
     deadline = time.monotonic() + WAIT_S
-    while len(pids := _children(worker)) < REBUILDERS:
+    # One that has been forked and is not the other program yet holds its parent up for as long as it is frozen.
+    while len(pids := [pid for pid in _children(worker) if _is_rebuilder(pid)]) < REBUILDERS:
         assert worker.exit_code is None, worker.log_tail()
         assert time.monotonic() < deadline, worker.log_tail()
         time.sleep(0.002)
