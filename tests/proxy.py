@@ -13,6 +13,7 @@ from app.local.server_properties import HOST
 T = TypeVar("T")
 
 _READ_BYTES: Final = 256 * 1024
+_HELD_S: Final = 0.02
 _RESET_AT_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
@@ -45,6 +46,8 @@ class Proxy:
         self.to_client_delay_s = 0.0
         self.connections = 0
         self.dropped_bytes = 0
+        self.is_held: Callable[[], bool] = lambda: False
+        """Whether a new connection has to wait; asked when it comes, and again until it has not."""
         self._links: set[_Link] = set()
         self._silent = False
         self._server: asyncio.Server | None = None
@@ -139,6 +142,8 @@ class Proxy:
         link.silent = self._silent
         self._links.add(link)
         try:
+            while self.is_held():  # noqa: ASYNC110 - whoever holds is in another thread
+                await asyncio.sleep(_HELD_S)
             reader, writer = await asyncio.open_connection(HOST, self.target_port, limit=_READ_BYTES)
             link.writers.append(writer)
             await asyncio.gather(

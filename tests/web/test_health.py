@@ -17,6 +17,7 @@ from app.settings import load_settings
 from app.streams.condition import Condition, PartitionCondition
 from app.web.health import EXIT_PORT, metrics_of, missing_of
 from tests.harness import Stream, sites
+from tests.proxy import Proxy
 from tests.worker_process import Worker
 
 COMMANDS = {
@@ -71,16 +72,20 @@ def stream(kafka: str, tmp_path: Path, port: int) -> Iterator[Stream]:
 @pytest.mark.broker
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_worker_is_unready_until_its_partitions_are_open_and_counts_what_is_committed(
-    stream: Stream, port: int, command: str
+    stream: Stream, port: int, kafka: str, command: str
 ) -> None:
     places = list(sites(stream, 4))
     stream.publish(*(place.record(30 * number, 30, 1.0) for place in places for number in range(20)), b"no record")
-    worker = stream.worker(*COMMANDS[command], started=False)
-    first = stream.wait(lambda: found if (found := ask(port, "/health/ready")).status else None, "an answer")
-    assert first.status == 503, first
-    assert json.loads(first.body)["missing"]
-    assert ask(port, "/health/live").status == 200
-    ready = stream.wait(lambda: found if (found := ask(port, "/health/ready")).status == 200 else None, "readiness")
+    with Proxy() as proxy:
+        proxy.target_port = int(kafka.rpartition(":")[2])
+        proxy.is_held = lambda: ask(port, "/health/live").status != 0  # from then on nothing is read until it is let go
+        worker = stream.worker(*COMMANDS[command], started=False, bootstrap_servers=proxy.address)
+        first = stream.wait(lambda: found if (found := ask(port, "/health/ready")).status else None, "an answer")
+        assert first.status == 503, first
+        assert "reading documents" in json.loads(first.body)["missing"]
+        assert ask(port, "/health/live").status == 200
+        proxy.is_held = lambda: False
+        ready = stream.wait(lambda: found if (found := ask(port, "/health/ready")).status == 200 else None, "readiness")
     two_open = {"0": {"state": "open"}, "1": {"state": "open"}}
     assert json.loads(ready.body) == {"ready": True, "missing": [], "partitions": two_open}
     stream.wait(lambda: stream.totals()["priced"] >= 80, "80 intervals priced")
