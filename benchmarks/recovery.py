@@ -12,13 +12,13 @@ import random
 import shutil
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
 
 from app.settings import Settings
+from app.streams.backlog import Backlog
 from app.streams.catch_up import catch_up
 from app.streams.garbage import collect_rarely
 from app.streams.publish import Publisher
@@ -38,7 +38,7 @@ class _Owner(NamedTuple):
 
     partition: int
     store: PartitionStore
-    in_flight: Counter[str]
+    backlog: Backlog
 
 
 async def make_changelogs(settings: Settings, environ: dict[str, str], locations: int, steps: int) -> None:
@@ -75,7 +75,7 @@ async def recover(settings: Settings, expected: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="meterstream-bench-") as folder:
         cache = StoreCache(settings.store_cache_mb)
         owners = [
-            _Owner(partition, PartitionStore(Path(folder) / f"{partition}", cache, "bench"), Counter())
+            _Owner(partition, PartitionStore(Path(folder) / f"{partition}", cache, "bench"), Backlog())
             for partition in range(settings.partitions)
         ]
         wall_s, cpu_s = time.monotonic(), _cpu_s()

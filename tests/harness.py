@@ -183,11 +183,11 @@ class Stream:
             await self._producer.send(topic, encoded(document), key.encode())
         await self._producer.flush()
 
-    def load_raw(self, topic: str, key: str, value: bytes | None) -> None:
-        """Publish anything to a topic of documents; None deletes."""
+    def load_raw(self, topic: str, key: str, value: bytes | None, partition: int | None = None) -> None:
+        """Publish anything to a topic of documents, or to a partition of any topic; None deletes."""
         if value is None:
             self.documents.pop(f"{topic}/{key}", None)
-        self._run(self._producer.send_and_wait(topic, value, key.encode()))
+        self._run(self._producer.send_and_wait(topic, value, key.encode(), partition=partition))
 
     # Output
 

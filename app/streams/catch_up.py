@@ -1,7 +1,6 @@
 """Catch up: what a partition needs to have before it goes on where its owner before stopped."""
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -9,6 +8,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
+from app.streams.backlog import Backlog
 from app.streams.changelog import POLL_MS, reader, restore, spans
 from app.streams.config import StreamConfig
 from app.streams.fetch import fetch_parsed
@@ -32,8 +32,8 @@ class Owner(Protocol):
         """Return its store, open."""
 
     @property
-    def in_flight(self) -> Counter[str]:
-        """Return the count of each interval on its way to pricing, to be filled in."""
+    def backlog(self) -> Backlog:
+        """Return what is on its way to pricing, to be filled in."""
 
 
 async def catch_up(
@@ -45,8 +45,8 @@ async def catch_up(
 ) -> int:
     """Apply the committed records that the stores do not have yet, and return how many there were.
 
-    Also learn which intervals are on their way: those on `meter.intervals` behind `priced_to`, pricing's committed position
-    in each partition. `progress` is told how far it is. Stores that are far behind are rebuilt in several processes.
+    Also learn what is on its way to pricing: what `meter.intervals` has behind `priced_to`, pricing's committed position in
+    each partition. `progress` is told how far it is. Stores that are far behind are rebuilt in several processes.
     """
     progress = progress or Progress()
     before, began_s = progress.records, time.monotonic()
@@ -70,23 +70,25 @@ async def catch_up(
 async def _find_in_flight(
     consumer: AIOKafkaConsumer, names: TopicNames, owners: Sequence[Owner], priced_to: Mapping[int, int | None]
 ) -> None:
-    """Count the published intervals that pricing has not taken yet, for each owner."""
+    """Find the published intervals that pricing has not taken yet, for each owner, and where its next one will be."""
     waiting = {TopicPartition(names.intervals, owner.partition): owner for owner in owners}
     consumer.assign(list(waiting))
     ends = await consumer.end_offsets(list(waiting))
     begins = await consumer.beginning_offsets(list(waiting))
     unread = set()
-    for tp in waiting:
+    for tp, owner in waiting.items():
         start = max(priced_to.get(tp.partition) or 0, begins[tp])
         consumer.seek(tp, start)
+        owner.backlog.taken_to = owner.backlog.known_to = start
+        owner.backlog.next_at = ends[tp]
         if start < ends[tp]:
             unread.add(tp)
     while unread:
         fetched = await fetch_parsed(consumer, unread, POLL_MS / 1000)
         for tp, records in fetched.items():
             for record in records:
-                if record.key is not None and record.value is not None and record.offset < ends[tp]:
-                    waiting[tp].in_flight[record.key.decode(errors="replace")] += 1
+                if record.offset < ends[tp]:
+                    waiting[tp].backlog.find(record)
         for tp in list(unread):
             if await consumer.position(tp) >= ends[tp]:
                 unread.discard(tp)

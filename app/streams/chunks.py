@@ -30,6 +30,7 @@ FETCH_TIMEOUT_S: Final = 0.1
 
 FETCH_MAX_WAIT_MS: Final = 100
 _IDLE_WAIT_S: Final = 0.5
+_ENDS_TIMEOUT_S: Final = 5.0
 EXIT_REFUSED: Final = 4
 """Exit status when a right is missing: at the start, and when it is taken away from a worker that reads."""
 
@@ -178,12 +179,32 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         if unknown:
             await consumer.seek_to_beginning(*unknown)
 
-    async def stop_prefetch(self, tps: Iterable[TP]) -> None:
-        """Let the client fetch nothing of partitions that are only assigned so that they stay with the others."""
-        await self.call_thread(self._stop_prefetch, list(tps))
+    async def ends(self, tps: Iterable[TP]) -> dict[TP, int]:
+        """Return the offset behind the last message or marker of partitions, asked of the brokers now."""
+        return await self.call_thread(self._ends, list(tps))
 
-    async def _stop_prefetch(self, tps: list[TP]) -> None:
+    async def _ends(self, tps: list[TP]) -> dict[TP, int]:
+        asked = self._ensure_consumer().end_offsets([TopicPartition(*tp) for tp in tps])
+        ends = await asyncio.wait_for(
+            asked, _ENDS_TIMEOUT_S
+        )  # the thread has other things to do than to wait for a broker
+        return {TP(*tp): end for tp, end in ends.items()}
+
+    async def stop_reading(self, tps: Iterable[TP]) -> None:
+        """Let the client fetch nothing of partitions that are only assigned so that they stay with the others."""
+        await self.call_thread(self._stop_reading, list(tps))
+
+    async def _stop_reading(self, tps: list[TP]) -> None:
         self._ensure_consumer().pause(*(TopicPartition(*tp) for tp in tps))
+
+    async def read_from(self, tp: TP, offset: int) -> None:
+        """Let the client fetch a partition, from an offset on."""
+        await self.call_thread(self._read_from, TopicPartition(*tp), offset)
+
+    async def _read_from(self, tp: TopicPartition, offset: int) -> None:
+        consumer = self._ensure_consumer()
+        consumer.seek(tp, offset)
+        consumer.resume(tp)
 
 
 class ChunkConsumer(driver.Consumer):

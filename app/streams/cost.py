@@ -100,8 +100,13 @@ class Pricer:
             self._table.get(interval_id),
         )
 
-    def price_state(self, interval_id: str, interval: Interval, meter: Meter, before: bytes | None) -> Outcome:
-        """Price a stored interval as if it were published again; `before` is its last priced record (None: none yet). Hot."""
+    def price_state(
+        self, interval_id: str, interval: Interval, meter: Meter, before: bytes | None, head: bytes | None = None
+    ) -> Outcome:
+        """Price a stored interval as if it were published again; `before` is its last priced record (None: none yet). Hot.
+
+        `head` is the beginning of its public form, where that is at hand.
+        """
         of, text = meter.meter_id, meter.text
         start_us, end_us, readings = interval.start_us, interval.end_us, interval.readings
         if len(readings) == 1 and readings[0].start_us == start_us and readings[0].end_us == end_us:
@@ -116,7 +121,7 @@ class Pricer:
             text.prefix,
             interval_id,
             self._plan(of.location_id, of.tariff_direction),
-            text.head(interval, energy_uwh, covered_us),
+            text.head(interval, energy_uwh, covered_us) if head is None else head,
             (start_us, end_us, energy_uwh),
             parts,
             of.energy_flow_direction,

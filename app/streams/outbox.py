@@ -63,6 +63,12 @@ class Outbox:
         builder = self._builders[target] = self._producer.create_batch()
         builder.append(timestamp=timestamp, key=key, value=value, headers=headers)
 
+    def count(self, target: _Target) -> int:
+        """Return how many messages there are for a target in this transaction so far, whether sent or not."""
+        sent = sum(count for at, count, _ in self._sent if at == target)
+        full = sum(builder.record_count() for at, builder in self._full if at == target)
+        return sent + full + (self._builders[target].record_count() if target in self._builders else 0)
+
     async def send_full(self) -> None:
         """Hand the batches that are full to the producer."""
         full, self._full = self._full, []

@@ -26,6 +26,7 @@ from app.streams.sources import Log, Origin, SourceMessage, origin_of, submitted
 from app.streams.tables import Tables
 from app.streams.validate import Meter, Place, instants, meter_id_of, reading_of
 from app.streams.walks import Walk, Walks
+from app.wire.priced import head_of
 from app.wire.record import batch_slices, decode_batch, decode_record, read_message
 from app.wire.rejected import Position, encode_rejected
 
@@ -108,6 +109,8 @@ class Pipeline:
         self._emit_every_s = emit_every_s
         self._validate = validate
         self._pricer = Pricer(tables.priced, book)
+        self.prices_at_once = False
+        """Whether an interval is priced when it is published; otherwise when it comes back from its topic."""
         self._held_since_s: dict[str, float] = {}
         self._in_flight: dict[str, int] = {}
         self._log = Log(context.records_topic, context.partition)
@@ -299,6 +302,11 @@ class Pipeline:
             self.tables.put_priced(outcome.interval_id, outcome.value)
             self.metrics[outcome.status] += 1
 
+    @property
+    def awaits_intervals(self) -> bool:
+        """Tell whether published intervals have to come back from their topic to be priced."""
+        return bool(self._in_flight)
+
     def expect(self, interval_ids: Iterable[str]) -> None:
         """Hear of intervals that were published before this pipeline began, and are still on their way to pricing."""
         for interval_id in interval_ids:
@@ -440,11 +448,27 @@ class Pipeline:
             self.tables.put_walks(prefix, walks)
 
     def _publish(self, interval_id: str, interval: Interval, meter: Meter) -> None:
-        """Publish an interval's state, and note that it has been."""
-        self._sink.emit("intervals", interval_id.encode(), meter.text.encode(interval))
-        self.tables.put_interval(interval_id, interval.published(), meter)
-        self._in_flight[interval_id] = self._in_flight.get(interval_id, 0) + 1
+        """Publish an interval's state, note that it has been, and price it."""
+        value = meter.text.encode(interval)
+        self._sink.emit("intervals", interval_id.encode(), value)
+        published = interval.published()
+        self.tables.put_interval(interval_id, published, meter)
         self.metrics["intervals"] += 1
+        if not (self.prices_at_once and self._price_at_once(interval_id, published, meter, value)):
+            self._in_flight[interval_id] = self._in_flight.get(interval_id, 0) + 1
+
+    def _price_at_once(self, interval_id: str, interval: Interval, meter: Meter, value: bytes) -> bool:
+        """Price an interval that is just being published. False where that raises: who reads it then decides what it is."""
+        try:
+            before = self.tables.priced_value(interval_id)
+            outcome = self._pricer.price_state(interval_id, interval, meter, before, head_of(value))
+        except StoreError:
+            raise
+        except Exception:  # noqa: BLE001 - told of when it comes back from its topic and raises once more
+            self._pricer.ledger.forget()  # it may have been left in the middle of counting
+            return False
+        self._publish_price(outcome)
+        return True
 
 
 def _meter_of(interval_id: str) -> MeterId:

@@ -46,7 +46,7 @@ class ShardRecovery(Recovery):
         assigned = consumer.assignment()
         changelogs = [tp for tp in assigned if self._is_changelog_tp(tp)]
         if changelogs:
-            await consumer.thread.stop_prefetch(changelogs)
+            await consumer.thread.stop_reading(changelogs)
         records = app.topic_names.records
         partitions = [tp.partition for tp in assigned if tp.topic == records]
         await app.shards.open(partitions, consumer.thread)

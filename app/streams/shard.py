@@ -10,9 +10,9 @@ import contextlib
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 import structlog
@@ -21,6 +21,7 @@ from aiokafka.structs import TopicPartition
 from faust.types import TP
 
 from app.domain.reference import Affected, ReferenceBook
+from app.streams.backlog import Backlog
 from app.streams.chunks import Gate
 from app.streams.config import StreamConfig
 from app.streams.faults import StoreCorruptError, StoreError
@@ -85,16 +86,30 @@ class ShardParts(NamedTuple):
     validate: Stage = reading_of
 
 
+class Feed(Protocol):
+    """The part of the consumer that a shard needs: what it reads of `meter.intervals`, nearly always nothing."""
+
+    async def read_from(self, tp: TP, offset: int) -> None:
+        """Read a partition, from an offset on."""
+
+    async def stop_reading(self, tps: Iterable[TP]) -> None:
+        """Fetch nothing of some partitions, though they are assigned."""
+
+
 class Shard:
     """One partition at work. `open` and `fence` before `start`; `close` at the end; `failed` is called once on a fault."""
 
-    def __init__(self, partition: int, parts: ShardParts, on_failed: Callable[["Shard", BaseException], None]) -> None:
+    def __init__(
+        self, partition: int, parts: ShardParts, feed: Feed, on_failed: Callable[["Shard", BaseException], None]
+    ) -> None:
         """Prepare; nothing is opened yet."""
         self.partition: Final = partition
+        self._feed: Final = feed
         self._parts: Final = parts
         self._on_failed: Final = on_failed
         settings, names = parts.settings, parts.names
-        self.tps: Final = tuple(TP(t, partition) for t in (names.records, names.records_by_location, names.intervals))
+        self._intervals: Final = TP(names.intervals, partition)
+        self.tps: Final = (TP(names.records, partition), TP(names.records_by_location, partition), self._intervals)
         self._producer = AIOKafkaProducer(
             **client_options(settings),
             transactional_id=transactional_id(settings, partition),
@@ -107,7 +122,8 @@ class Shard:
             retry_backoff_ms=50,
         )
         self.store: PartitionStore
-        self.in_flight: Final[Counter[str]] = Counter()
+        self.backlog: Final = Backlog()
+        self._look_back_at: int | None = None
         self._inbox: deque[tuple[TP, list[Any]]] = deque()
         self._inbox_records = 0
         self._reprice: deque[Work] = deque()
@@ -135,7 +151,7 @@ class Shard:
         self.store = PartitionStore(data_dir / f"partition-{self.partition}", self._parts.cache, identity)
 
     def start(self) -> None:
-        """Begin to work on what is delivered. The store is complete, and `in_flight` says what pricing has yet to see."""
+        """Begin to work on what is delivered. The store is complete, and the backlog says what pricing has yet to see."""
         settings, names = self._parts.settings, self._parts.names
         value = self.store.get(META_KEY)
         self.meta = Meta(lineage=uuid.uuid4().hex) if value is None else decode_meta(value)
@@ -153,7 +169,8 @@ class Shard:
         self.pipeline.restore(self.meta.closed_us, self.meta.swept_us)
         held = self._tables.held_ids()
         self.pipeline.wait_for(held, time.monotonic() - settings.emit_every_s)
-        self.pipeline.expect(self.in_flight.elements())
+        self.pipeline.expect(self.backlog.counts.elements())
+        self.pipeline.prices_at_once = self.backlog.is_empty()
         self.pipeline.walks.restore(self._tables.walks())
         self._task = asyncio.create_task(self._run(), name=f"shard-{self.partition}")
 
@@ -219,13 +236,48 @@ class Shard:
         self._reprice.append(work)
         self._wake.set()
 
+    # Pricing at once, or through `meter.intervals`
+
+    @property
+    def prices_at_once(self) -> bool:
+        """Tell whether each interval is priced as it is published, and nothing is read of `meter.intervals`."""
+        return self.is_running and self.pipeline.prices_at_once
+
+    def look_back(self, next_at: int) -> None:
+        """Read `meter.intervals` again: somebody else has written where this shard's next message was to be.
+
+        Nothing happens where the shard has written one meanwhile: it has seen then where that was.
+        """
+        self._look_back_at = next_at
+        self._wake.set()
+
+    def _end_backlog(self) -> bool:
+        """Price at once from now on, if all that is known to have been published has been priced; tell whether it is so."""
+        waits = self.pipeline.awaits_intervals or any(tp == self._intervals for tp, _ in self._inbox)
+        if self.pipeline.prices_at_once or waits or not self.backlog.is_empty():
+            return False
+        self._parts.gate.close(self._intervals)
+        self.pipeline.prices_at_once = True
+        return True
+
+    async def _go_back(self) -> None:
+        """Price what `meter.intervals` has behind what has been priced, before anything is priced at once again."""
+        self.pipeline.prices_at_once = False
+        log.info("intervals_read_back", partition=self.partition, offset=self.backlog.taken_to)
+        await self._feed.read_from(self._intervals, self.backlog.taken_to)
+        self._parts.gate.open(self._intervals)
+
     # Work
 
     async def _run(self) -> None:
         try:
             while not self._closing:
                 await self._wait_for_work()
-                if not self._closing:
+                if self._look_back_at is not None:
+                    next_at, self._look_back_at = self._look_back_at, None
+                    if self.pipeline.prices_at_once and next_at == self.backlog.next_at:
+                        await self._go_back()
+                elif not self._closing:
                     await self._transaction()
         except asyncio.CancelledError:
             raise
@@ -237,7 +289,7 @@ class Shard:
     def _has_work(self) -> bool:
         due_s = self.pipeline.due_at_s()
         due = due_s is not None and due_s <= time.monotonic()
-        return bool(self._inbox) or self._has_repricing() or due
+        return bool(self._inbox) or self._has_repricing() or due or self._look_back_at is not None
 
     def _has_repricing(self) -> bool:
         return bool(self._reprice or self.pipeline.walks or self.pipeline.retention.is_sweeping)
@@ -283,9 +335,12 @@ class Shard:
                 break
             await asyncio.sleep(_YIELD_S)
         worked_s = time.monotonic()
+        caught_up = self._end_backlog()
         self.pipeline.settle(worked_s)
         # The client retries for ever when no broker answers; a shard that waits for it could not be closed.
         await asyncio.wait_for(self._commit(positions), COMMIT_TIMEOUT_S)
+        if caught_up and self.pipeline.prices_at_once:
+            await self._feed.stop_reading([self._intervals])
         log.debug(
             "transaction",
             partition=self.partition,
@@ -295,8 +350,9 @@ class Shard:
 
     def _take_chunk(self, positions: dict[TP, int]) -> None:
         tp, records = self._inbox.popleft()
-        if tp.topic == self._parts.names.intervals:
+        if tp == self._intervals:
             self.pipeline.take_intervals(Log(*tp), records)
+            self.backlog.taken_to = records[-1].offset + 1
         else:
             self.pipeline.take_records(Log(*tp), records)
         positions[tp] = records[-1].offset + 1
@@ -334,24 +390,42 @@ class Shard:
         changes = self._tables.changes
         metrics = self.pipeline.metrics
         self._note_metrics(metrics)
-        changelog = (names.intervals_changelog, self.partition)
+        changelog, intervals = (names.intervals_changelog, self.partition), (names.intervals, self.partition)
         logged = list(changelog_entries(changes))
         for key, value in logged:
             outbox.append(changelog, key, value)
         self.meta.closed_us, self.meta.swept_us = self.pipeline.retention.closed_us, self.pipeline.retention.sure_us()
         meta = msgspec.json.encode(self.meta)
         outbox.append(changelog, META_KEY, meta)
+        published, backlog, at_once = outbox.count(intervals), self.backlog, self.pipeline.prices_at_once
+        if at_once and published:
+            positions[self._intervals] = (
+                backlog.next_at + published
+            )  # as expected: nobody waits for the brokers' answer
         await outbox.send_all()
-        if positions:
-            offsets = {TopicPartition(*tp): offset for tp, offset in positions.items()}
-            await self._producer.send_offsets_to_transaction(offsets, self._parts.settings.app_id)
+        await self._send_positions(positions)
         ends = await outbox.delivered()
+        goes_back = False
+        if published:
+            expected = backlog.publish(ends[intervals], published)
+            goes_back = at_once and (not expected or self.pipeline.awaits_intervals)
+            if goes_back:
+                await self._send_positions({self._intervals: backlog.taken_to})
+            elif at_once:
+                backlog.taken_to = backlog.known_to
         await self._producer.commit_transaction()
         changelogs = (changelog, (names.priced, self.partition))
         self.store.write(_store_entries(logged, changes, meta), {at[0]: ends[at] for at in changelogs if at in ends})
         self._tables.committed()
         self._transactions += 1
         self._committed_at_s = time.monotonic()
+        if goes_back:
+            await self._go_back()
+
+    async def _send_positions(self, positions: dict[TP, int]) -> None:
+        if positions:
+            offsets = {TopicPartition(*tp): offset for tp, offset in positions.items()}
+            await self._producer.send_offsets_to_transaction(offsets, self._parts.settings.app_id)
 
     def _note_metrics(self, metrics: Counter[Any]) -> None:
         """Add what this transaction decided to the partition's totals, which are committed with it."""

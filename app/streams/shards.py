@@ -17,11 +17,12 @@ from app.streams.condition import PartitionCondition, PartitionState
 from app.streams.faults import StoreCorruptError, StoreError
 from app.streams.progress import Progress
 from app.streams.reference import Change, ReferenceReader, earlier
-from app.streams.shard import Shard, ShardParts, Work
+from app.streams.shard import Feed, Shard, ShardParts, Work
 
 log = structlog.get_logger(__name__)
 
 RETRY_FIRST_S: Final = 0.2
+WATCH_EVERY_S: Final = 1.0
 RETRY_MOST_S: Final = 2.0
 """Longest pause between two attempts: a broker that is back is used a few seconds later, however long it was away."""
 
@@ -31,7 +32,7 @@ EXIT_STORE: Final = 74
 _REPORT_EVERY_S: Final = 10.0
 
 
-class Positioner(Protocol):
+class Positioner(Feed, Protocol):
     """The part of the consumer that shards need: where the group stands, and to go there."""
 
     async def committed(self, tps: Iterable[TP]) -> dict[TP, int | None]:
@@ -39,6 +40,9 @@ class Positioner(Protocol):
 
     async def seek_all(self, positions: dict[TP, int | None]) -> None:
         """Seek; None is the beginning."""
+
+    async def ends(self, tps: Iterable[TP]) -> dict[TP, int]:
+        """Return the offset behind the last message or marker of partitions, asked of the brokers now."""
 
 
 class Shards:
@@ -54,7 +58,7 @@ class Shards:
         self._retries: dict[int, asyncio.Task[None]] = {}
         self._failures: Counter[int] = Counter()
         self._positioner: Positioner | None = None
-        self._report_task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def shard(self, partition: int) -> Shard | None:
         """Return the shard of a partition that is open here, or None."""
@@ -94,14 +98,17 @@ class Shards:
                 await self._close_all()
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, RETRY_MOST_S)
-        if self._report_task is None:
-            self._report_task = asyncio.create_task(self._report(), name="report")
+        if not self._tasks:
+            self._tasks = [
+                asyncio.create_task(self._report(), name="report"),
+                asyncio.create_task(self._watch_intervals(), name="watch-intervals"),
+            ]
         log.info("partitions_opened", partitions=wanted, seconds=round(time.monotonic() - began_s, 2))
 
     async def _open(self, partitions: list[int]) -> None:
         parts, positioner = self._parts, self._positioner
         assert positioner is not None  # noqa: S101 - set by every way in here
-        shards = [Shard(partition, parts, self._on_failed) for partition in partitions]
+        shards = [Shard(partition, parts, positioner, self._on_failed) for partition in partitions]
         for shard in shards:
             self._shards[shard.partition] = shard
         await asyncio.gather(*(shard.fence() for shard in shards))
@@ -111,10 +118,11 @@ class Shards:
         priced_to = {tp.partition: offset for tp, offset in committed.items() if tp.topic == parts.names.intervals}
         await catch_up(parts.settings, parts.names, shards, priced_to, self.progress)
         await positioner.seek_all(committed)
+        await positioner.stop_reading(shard.tps[-1] for shard in shards if shard.backlog.is_empty())
         for shard in shards:
             shard.start()
             self._follow_missed(shard)
-            for tp in shard.tps:
+            for tp in shard.tps[:-1] if shard.prices_at_once else shard.tps:
                 parts.gate.open(tp)
 
     def _follow_missed(self, shard: Shard) -> None:
@@ -153,9 +161,9 @@ class Shards:
     async def stop(self) -> None:
         """Close all shards for good."""
         await self.close()
-        if self._report_task is not None:
-            self._report_task.cancel()
-            self._report_task = None
+        for task in self._tasks:
+            task.cancel()
+        self._tasks.clear()
 
     # Faults
 
@@ -220,6 +228,24 @@ class Shards:
             log.debug("stale_chunk_dropped", topic=tp.topic, partition=tp.partition, records=len(chunk.records))
             return
         shard.deliver(tp, chunk.records)
+
+    async def _watch_intervals(self) -> None:
+        """Look once a second whether somebody else has written to `meter.intervals` where nothing is read of it."""
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
+            marks = {
+                shard.tps[-1]: (shard, shard.backlog.next_at) for shard in self.open_shards() if shard.prices_at_once
+            }
+            if not marks or self._positioner is None:
+                continue
+            try:
+                ends = await self._positioner.ends(marks)
+            except Exception as error:  # noqa: BLE001 - the broker may be away: it is asked again
+                log.debug("intervals_not_watched", reason=repr(error))
+                continue
+            for tp, (shard, next_at) in marks.items():
+                if ends[tp] > next_at and self._shards.get(tp.partition) is shard:
+                    shard.look_back(next_at)
 
     def on_reference_change(self, change: Change) -> None:
         """Let every shard work with the changed documents, and price again what they concern."""

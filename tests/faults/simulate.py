@@ -37,6 +37,7 @@ from tests.making import Json, body_of, sequence_of
 from tests.oracles.records import has_bad_ids, read_records
 from tests.oracles.table import Place, Table
 
+STRANGER: Final = b"somebody else's"
 _MOST_STEPS: Final = 100_000
 """No story takes so many: a pipeline that never comes to rest is a fault too."""
 
@@ -86,6 +87,8 @@ class Simulation:
             self._kill(self._choose.choice(self._workers))
         elif kind < 0.97:
             self._move(self._choose.randrange(PARTITIONS))
+        elif kind < 0.975:
+            self._interfere(self._choose.randrange(PARTITIONS))
         elif kind < 0.98:
             self._compact(self._choose.choice([CHANGELOG, PRICED, INTERVALS]), self._choose.randrange(PARTITIONS))
         elif self._zombies:
@@ -164,6 +167,12 @@ class Simulation:
         self.done["moves"] += 1
         self._open(partition)
 
+    def _interfere(self, partition: int) -> None:
+        """Let somebody else write to the topic of intervals: whoever does not read it has to notice."""
+        self.broker.append((INTERVALS, partition), STRANGER, None)
+        self._say(f"somebody else writes to {INTERVALS} of partition {partition}")
+        self.done["interferences"] += 1
+
     def _compact(self, topic: str, partition: int) -> None:
         """Let the broker's cleaner come by."""
         at = (topic, partition)
@@ -215,7 +224,9 @@ class Simulation:
         tariffs = [one for one in documents if "charges" in one]
         recut = self.story.recut_locations()
         expected = Expected(table, tariffs, [one for one in documents if "points" in one], recut)
-        yield from expected.intervals_problems(last_by_key(self.broker, INTERVALS))
+        intervals = last_by_key(self.broker, INTERVALS)
+        intervals.pop(STRANGER.decode(), None)
+        yield from expected.intervals_problems(intervals)
         priced = last_by_key(self.broker, PRICED)
         yield from expected.priced_problems(priced)
         published = [((one.key or b"").decode(), one.value or b"") for one in all_of(self.broker, PRICED)]

@@ -16,6 +16,7 @@ import msgspec
 from app.domain.locations import Location
 from app.domain.reference import Affected, ReferenceBook
 from app.domain.tariffs import SeriesDay, Tariff
+from app.streams.backlog import Backlog
 from app.streams.pipeline import Context, Pipeline
 from app.streams.reference import earlier
 from app.streams.sources import Log, OfflineMessage
@@ -44,6 +45,7 @@ Fault = Literal[
     "revision from a clock",
     "sequence restarted",
     "documents taken for read",
+    "backlog forgotten",
 ]
 """What can be broken on purpose, to see that the check finds it."""
 
@@ -156,8 +158,7 @@ class SimulatedShard:
         context = Context(partition, PARTITIONS, RECORDS)
         self.pipeline: Final = Pipeline(context, self._tables, worker.book, self._sink, emit_every_s=emit_every_s)
         self.pipeline.wait_for(self._tables.held_ids(), self.now_s() - emit_every_s)
-        waiting, _ = self.broker.read((INTERVALS, partition), self.broker.offsets.get((INTERVALS, partition), 0))
-        self.pipeline.expect((one.key or b"").decode() for one in waiting)
+        self._find_backlog()
         self.pipeline.walks.restore(self._tables.walks())
         inputs = [(topic, partition) for topic in (RECORDS, BY_LOCATION, INTERVALS)]
         self._positions: Final[dict[At, int]] = {at: self.broker.offsets.get(at, 0) for at in inputs}
@@ -182,6 +183,45 @@ class SimulatedShard:
                     [priced_entry(key, one.value)] if topic == PRICED else interval_entries(key, one.value)
                 )
             self._disk.positions[topic] = end
+
+    # Pricing at once, or through the topic of intervals
+
+    def _find_backlog(self) -> None:
+        """Learn what is published and not priced; where there is nothing, price at once, or through the topic all the same."""
+        self._intervals: Final = (INTERVALS, self.partition)
+        self._backlog: Final = Backlog()
+        start = self.broker.offsets.get(self._intervals, 0)
+        waiting, self._backlog.next_at = self.broker.read(self._intervals, start)
+        self._backlog.taken_to = self._backlog.known_to = start
+        for one in waiting:
+            self._backlog.find(one)
+        self.pipeline.expect(self._backlog.counts.elements())
+        self._end_backlog()
+
+    def _end_backlog(self) -> None:
+        waits = self.pipeline.awaits_intervals or not self._backlog.is_empty()
+        if (not waits or self._fault == "backlog forgotten") and self._choose.random() < 0.8:
+            self.pipeline.prices_at_once = True
+
+    def _go_back(self) -> None:
+        self.pipeline.prices_at_once = False
+        self._positions[self._intervals] = self._backlog.taken_to
+
+    def _look_back(self) -> None:
+        """Read the topic again where somebody else has written what this shard did not read."""
+        if self.pipeline.prices_at_once and self.broker.read(self._intervals, self._backlog.next_at)[0]:
+            self._go_back()
+
+    def _note_published(self, transaction: Transaction, count: int) -> bool:
+        """Learn where this transaction's intervals are; tell whether the topic has to be read again."""
+        backlog, at_once = self._backlog, self.pipeline.prices_at_once
+        expected = backlog.publish(len(self.broker.logs[self._intervals]), count)
+        if at_once and expected and not self.pipeline.awaits_intervals:
+            backlog.taken_to = backlog.known_to
+            return False
+        if at_once:
+            transaction.offsets[self._intervals] = backlog.taken_to
+        return at_once
 
     # Documents
 
@@ -237,11 +277,15 @@ class SimulatedShard:
         return is_due or bool(self._reprice or self.pipeline.walks or self._waiting())
 
     def _waiting(self) -> list[At]:
-        return [at for at, position in self._positions.items() if self.broker.read(at, position, 1)[0]]
+        unread = {self._intervals} if self.pipeline.prices_at_once else set()
+        return [
+            at for at, position in self._positions.items() if at not in unread and self.broker.read(at, position, 1)[0]
+        ]
 
     def _work(self) -> Iterator[str]:
         """Work for ever, one write at a time."""
         while True:
+            self._look_back()
             if not self.has_work():
                 yield "idle"
                 continue
@@ -265,6 +309,7 @@ class SimulatedShard:
         self._positions[at] = transaction.offsets[at] = position
         if at[0] == INTERVALS:
             self.pipeline.take_intervals(Log(*at), messages)
+            self._backlog.taken_to = messages[-1].offset + 1
         else:
             transaction.taken += [(at, one) for one in messages]
             self.pipeline.take_records(Log(*at), messages)
@@ -286,7 +331,11 @@ class SimulatedShard:
             yield f"sent {output}"
 
     def _commit(self, transaction: Transaction) -> Iterator[str]:
+        self._end_backlog()
         self.pipeline.settle(self.now_s())
+        published = sum(sent.output == "intervals" for sent in self._sink.sent)
+        if self.pipeline.prices_at_once and published:
+            transaction.offsets[self._intervals] = self._backlog.next_at + published
         for name, count in self.pipeline.metrics.items():
             self.meta.metrics[name] = self.meta.metrics.get(name, 0) + count
         self.pipeline.metrics.clear()
@@ -303,7 +352,10 @@ class SimulatedShard:
         if self._fault == "store before commit":
             self._disk.write([*entries, (META_KEY, meta)])
             yield "stored"
+        goes_back = published > 0 and self._note_published(transaction, published)
         self.broker.commit(transaction)
+        if goes_back:
+            self._go_back()
         ends = {topic: len(self.broker.logs[topic, own]) for topic, own in transaction.touched if own == self.partition}
         yield "committed"
         self._disk.write([*entries, (META_KEY, meta)])

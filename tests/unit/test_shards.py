@@ -1,6 +1,9 @@
 """What a new owner of a partition has to follow of the documents that changed before it came."""
 
 import asyncio
+from collections.abc import Iterable
+
+from faust.types import TP
 
 from app.domain.reference import ReferenceBook
 from app.settings import load_settings
@@ -12,6 +15,14 @@ from app.streams.store import StoreCache
 from app.streams.topics import topic_names
 
 
+class _NoFeed:
+    """A consumer that nothing is asked of."""
+
+    async def read_from(self, tp: TP, offset: int) -> None: ...
+
+    async def stop_reading(self, tps: Iterable[TP]) -> None: ...
+
+
 def opened_by_a_worker_that_has_read(read: Positions, before: Positions) -> Positions:
     """Return up to which documents a partition's prices are right, once another worker has opened it."""
 
@@ -21,7 +32,7 @@ def opened_by_a_worker_that_has_read(read: Positions, before: Positions) -> Posi
         parts = ShardParts(settings=settings, names=names, book=book, gate=Gate(), cache=StoreCache(1))
         reader = ReferenceReader(settings, names, book, lambda _: None)
         reader._positions = read
-        shard = Shard(0, parts, lambda *_: None)
+        shard = Shard(0, parts, _NoFeed(), lambda *_: None)
         shard.meta.reference = before
         Shards(parts, reader)._follow_missed(shard)
         await shard.close()
