@@ -155,9 +155,9 @@ class Settings(BaseSettings):
         default=1000, description="Under load a transaction is committed after so many milliseconds at the latest."
     )
     chunk_max_records: Count = Field(
-        default=5000, description="Most messages of one partition that are worked on at once."
+        default=2000, description="Most messages of one partition that are worked on at once."
     )
-    fetch_max_bytes: Count = Field(default=4_194_304, description="Most bytes of one partition that one fetch brings.")
+    fetch_max_bytes: Count = Field(default=1_048_576, description="Most bytes of one partition that one fetch brings.")
     max_record_bytes: Count = Field(default=1_048_576, description="Largest message that the topics take.")
     producer_max_batch_bytes: Count = Field(
         default=1_048_576, description="Most bytes of one partition that go to the broker in one batch."

@@ -13,7 +13,7 @@ from app.domain.reference import ReferenceBook
 from app.streams.pipeline import Context, Output, Pipeline
 from app.streams.retention import NO_LIMITS, AgeLimits
 from app.streams.sources import Log, OfflineMessage
-from app.streams.tables import MemoryStore, Tables, changelog_entries, interval_entries, priced_entry
+from app.streams.tables import HELD_MARK, MemoryStore, Tables, changelog_entries, interval_entries, priced_entry
 from app.streams.walks import Walk
 from app.wire.interval import decode_state
 from app.wire.location import parse_location
@@ -133,7 +133,9 @@ class SimulatedPartition:
             limits=self.limits,
         )
         self.pipeline.restore(*self.closed)
-        self.pipeline.wait_for(self.tables.held_ids(), self.now_s - self.emit_every_s)
+        held = self.tables.held_ids()
+        self._held_keys = {HELD_MARK + interval_id.encode() for interval_id in held}
+        self.pipeline.wait_for(held, self.now_s - self.emit_every_s)
         self.pipeline.walks.restore(self.tables.walks())
         waiting = self.intervals[self.intervals_to :]
         self.pipeline.expect(key.decode() for key, value in waiting if value is not None)
@@ -168,7 +170,7 @@ class SimulatedPartition:
         changes = self.tables.changes
         for key, value in changelog_entries(changes):
             self.changelog.append((key, value))
-            self.store.write(interval_entries(key, value))
+            self.store.write(interval_entries(key, value, self._held_keys))
         self.store.write(priced_entry(interval_id.encode(), value) for interval_id, value in changes.priced.items())
         self.closed = (self.pipeline.retention.closed_us, self.pipeline.retention.sure_us())
         self.records_to, self.intervals_to = self._ahead

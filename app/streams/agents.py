@@ -24,7 +24,7 @@ from app.streams.shards import Shards, exit_for_store
 from app.streams.store import lock_data_dir
 from app.streams.topics import TopicNames, TopicsError, require_topics
 
-_QUEUE_CHUNKS: Final = 16
+_QUEUE_CHUNKS: Final = 8
 _EXIT_CODES: Final[dict[type[Exception], int]] = {TopicsError: 2, BrokerUnreachableError: 3, AccessError: EXIT_REFUSED}
 """Those of `meterstream worker`, which checks the same before it builds an application."""
 

@@ -417,26 +417,17 @@ class Pipeline:
         self.metrics["input"] += self._accepted
         self.metrics["accepted"] += self._accepted
         self._accepted = 0
-        latest_s = now_s - self._emit_every_s
-        for interval_id in list(takewhile(lambda known: held[known] <= latest_s, held)):
-            del held[interval_id]
-            # First the meter, which may have to be cut anew; then the interval, as it is after that.
-            meter_or_none = self.bucketer.meter(_meter_of(interval_id))
-            interval_or_none = self.tables.interval(interval_id)
-            if interval_or_none is None or not interval_or_none.held:
-                continue
-            if meter_or_none is None:
-                # Its location's document was deleted: it waits until there is one again.
-                held[interval_id] = now_s + max(_HOMELESS_S - self._emit_every_s, 0)
-            else:
-                self._publish(interval_id, interval_or_none, meter_or_none)
+        self._settle_due(now_s)
         at_once = self._emit_every_s == 0
         for interval_id, (interval, meter) in list(self.tables.changes.intervals.items()):
             if not interval.held:
                 continue
-            if at_once or interval.is_complete() or not interval.readings:
+            complete = interval.is_complete()
+            if at_once or complete or not interval.readings:
                 held.pop(interval_id, None)
                 self._publish(interval_id, interval, meter)
+                if complete:
+                    self.tables.note_complete(interval_id)
             else:
                 held.setdefault(interval_id, now_s)
         missed = self.retention.missed
@@ -446,6 +437,22 @@ class Pipeline:
         self._pricer.ledger.settle()
         for prefix, walks in self.walks.take_changes():
             self.tables.put_walks(prefix, walks)
+
+    def _settle_due(self, now_s: float) -> None:
+        """Publish those that have waited long enough."""
+        held, latest_s = self._held_since_s, now_s - self._emit_every_s
+        for interval_id in list(takewhile(lambda known: held[known] <= latest_s, held)):
+            del held[interval_id]
+            # First the meter, which may have to be cut anew; then the interval, as it is after that.
+            meter = self.bucketer.meter(_meter_of(interval_id))
+            interval = self.tables.interval(interval_id)
+            if interval is None or not interval.held:
+                continue
+            if meter is None:
+                # Its location's document was deleted: it waits until there is one again.
+                held[interval_id] = now_s + max(_HOMELESS_S - self._emit_every_s, 0)
+            else:
+                self._publish(interval_id, interval, meter)
 
     def _publish(self, interval_id: str, interval: Interval, meter: Meter) -> None:
         """Publish an interval's state, note that it has been, and price it."""

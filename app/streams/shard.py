@@ -33,6 +33,7 @@ from app.streams.security import client_options
 from app.streams.sources import Log
 from app.streams.store import PartitionStore, StoreCache
 from app.streams.tables import (
+    HELD_MARK,
     META_KEY,
     Changes,
     Entry,
@@ -62,7 +63,7 @@ REPRICE_SLICE: Final = 50
 _REPRICE_MAX_S: Final = 0.2
 """A transaction in which there is repricing is not older: its commit takes time too, in which chunks wait."""
 
-INBOX_RECORDS: Final = 10_000
+INBOX_RECORDS: Final = 6_000
 _CLOSE_TIMEOUT_S: Final = 5.0
 _YIELD_S: Final = 0
 
@@ -168,6 +169,7 @@ class Shard:
         )
         self.pipeline.restore(self.meta.closed_us, self.meta.swept_us)
         held = self._tables.held_ids()
+        self._held_keys = {HELD_MARK + interval_id.encode() for interval_id in held}
         self.pipeline.wait_for(held, time.monotonic() - settings.emit_every_s)
         self.pipeline.expect(self.backlog.counts.elements())
         self.pipeline.prices_at_once = self.backlog.is_empty()
@@ -415,7 +417,9 @@ class Shard:
                 backlog.taken_to = backlog.known_to
         await self._producer.commit_transaction()
         changelogs = (changelog, (names.priced, self.partition))
-        self.store.write(_store_entries(logged, changes, meta), {at[0]: ends[at] for at in changelogs if at in ends})
+        self.store.write(
+            self._store_entries(logged, changes, meta), {at[0]: ends[at] for at in changelogs if at in ends}
+        )
         self._tables.committed()
         self._transactions += 1
         self._committed_at_s = time.monotonic()
@@ -435,11 +439,11 @@ class Shard:
             self.recent[name] += count
         metrics.clear()
 
-
-def _store_entries(logged: list[Entry], changes: Changes, meta: bytes) -> Iterator[Entry]:
-    """Yield what a committed transaction means for the store."""
-    for key, value in logged:
-        yield from interval_entries(key, value)
-    for interval_id, value in changes.priced.items():
-        yield priced_entry(interval_id.encode(), value)
-    yield META_KEY, meta
+    def _store_entries(self, logged: list[Entry], changes: Changes, meta: bytes) -> Iterator[Entry]:
+        """Yield what a committed transaction means for the store."""
+        held = self._held_keys
+        for key, value in logged:
+            yield from interval_entries(key, value, held)
+        for interval_id, value in changes.priced.items():
+            yield priced_entry(interval_id.encode(), value)
+        yield META_KEY, meta

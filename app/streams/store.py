@@ -25,6 +25,7 @@ from rocksdict import (
     Rdict,
     ReadOptions,
     WriteBatch,
+    WriteBufferManager,
     WriteOptions,
 )
 
@@ -38,6 +39,8 @@ _FIRST: Final = b"\0"
 
 _MEMTABLE_BYTES: Final = 16 * 1024 * 1024
 _MEMTABLES: Final = 2
+_UNWRITTEN_BYTES: Final = 32 * 1024 * 1024
+"""Of all stores of a process together; RocksDB writes the largest of them to a file when there is about as much."""
 _BLOOM_BITS: Final = 10
 _WITHOUT_LOG: Any = WriteOptions()
 _WITHOUT_LOG.disable_wal = True
@@ -78,11 +81,12 @@ def lock_data_dir(data_dir: Path) -> IO[bytes]:
 
 
 class StoreCache:
-    """The block cache that the stores of a worker share."""
+    """The memory that the stores of a worker share: the block cache, and what is written and not in files yet."""
 
     def __init__(self, megabytes: int) -> None:
         """Reserve nothing yet; grow to at most so many megabytes."""
         self.cache: Final = Cache(megabytes * 1024 * 1024)
+        self.unwritten: Final = WriteBufferManager(_UNWRITTEN_BYTES, allow_stall=False)
 
 
 class PartitionStore:
@@ -142,6 +146,7 @@ class PartitionStore:
     def _open_or_create(self) -> Rdict:
         self.path.mkdir(parents=True, exist_ok=True)
         options = _options(self._cache)
+        options.set_write_buffer_manager(self._cache.unwritten)
         # Named too: what is not named is opened with the options that its files tell of, and these know no cache and no filter.
         return Rdict(str(self.path), options=options, column_families={"default": options})
 

@@ -77,12 +77,23 @@ decode_meta: Final = msgspec.json.Decoder(Meta).decode
 class Changes:
     """What one transaction changed in the two tables; `ids_of_meter` are in order."""
 
-    __slots__ = ("_priced_of_meter", "_unsorted", "deleted", "grids", "ids_of_meter", "intervals", "priced", "walks")
+    __slots__ = (
+        "_priced_of_meter",
+        "_unsorted",
+        "complete",
+        "deleted",
+        "grids",
+        "ids_of_meter",
+        "intervals",
+        "priced",
+        "walks",
+    )
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self.intervals: dict[str, tuple[Interval, Meter]] = {}
         self.ids_of_meter: dict[str, list[str]] = {}
+        self.complete: list[str] = []
         self.deleted: set[str] = set()
         self.priced: dict[str, bytes | None] = {}
         self._priced_of_meter: dict[str, list[str]] = {}
@@ -119,6 +130,8 @@ class Tables:
 
     def committed(self) -> None:
         """Begin with new changes: the old ones are in the store now."""
+        for interval_id in self.changes.complete:
+            self._intervals.pop(interval_id, None)  # hardly ever asked for again
         self.changes = Changes()
         excess = len(self._intervals) - self._live_limit
         if excess > 0:
@@ -143,6 +156,10 @@ class Tables:
         if interval_id not in changes.intervals:
             _insert(changes.ids_of_meter.setdefault(meter.text.prefix, []), interval_id)
         changes.intervals[interval_id] = (interval, meter)
+
+    def note_complete(self, interval_id: str) -> None:
+        """Hear that an interval has been published whole: it makes room for those that wait for more."""
+        self.changes.complete.append(interval_id)
 
     def delete(self, interval_id: str) -> None:
         """Delete an interval and its price. Nobody may ask for the interval again in the open transaction."""
@@ -360,11 +377,23 @@ def changelog_entries(changes: Changes) -> Iterator[Entry]:
         yield WALK_MARK + prefix.encode(), walks
 
 
-def interval_entries(key: bytes, value: bytes | None) -> Iterator[Entry]:
-    """Yield what one record of the intervals' changelog means for the store; None deletes."""
+def interval_entries(key: bytes, value: bytes | None, held: set[bytes] | None = None) -> Iterator[Entry]:
+    """Yield what one record of the intervals' changelog means for the store; None deletes.
+
+    `held` are the keys under `HELD_MARK` that the store has, and is kept so: what is among them already, or is not and need not
+    be, is left out. None: nobody knows.
+    """
     yield key, value
     if key.startswith(INTERVAL_MARK):
-        yield HELD_MARK + key[1:], b"" if value is not None and value.startswith(HELD) else None
+        held_key, is_held = HELD_MARK + key[1:], value is not None and value.startswith(HELD)
+        if held is None:
+            yield held_key, b"" if is_held else None
+        elif is_held != (held_key in held):
+            if is_held:
+                held.add(held_key)
+            else:
+                held.discard(held_key)
+            yield held_key, b"" if is_held else None
 
 
 def priced_entry(key: bytes, value: bytes | None) -> Entry:

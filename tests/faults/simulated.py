@@ -21,6 +21,7 @@ from app.streams.pipeline import Context, Pipeline
 from app.streams.reference import earlier
 from app.streams.sources import Log, OfflineMessage
 from app.streams.tables import (
+    HELD_MARK,
     META_KEY,
     MemoryStore,
     Meta,
@@ -157,7 +158,9 @@ class SimulatedShard:
         self._sink = ListSink()
         context = Context(partition, PARTITIONS, RECORDS)
         self.pipeline: Final = Pipeline(context, self._tables, worker.book, self._sink, emit_every_s=emit_every_s)
-        self.pipeline.wait_for(self._tables.held_ids(), self.now_s() - emit_every_s)
+        held = self._tables.held_ids()
+        self._held_keys: Final = {HELD_MARK + interval_id.encode() for interval_id in held}
+        self.pipeline.wait_for(held, self.now_s() - emit_every_s)
         self._find_backlog()
         self.pipeline.walks.restore(self._tables.walks())
         inputs = [(topic, partition) for topic in (RECORDS, BY_LOCATION, INTERVALS)]
@@ -347,7 +350,7 @@ class SimulatedShard:
             if self._fault != "changelog skipped" or self._choose.random() < 0.7:
                 self.broker.append((CHANGELOG, self.partition), key, value, transaction)
             yield "sent to the changelog"
-        entries = [entry for each in logged for entry in interval_entries(*each)]
+        entries = [entry for each in logged for entry in interval_entries(*each, self._held_keys)]
         entries += [priced_entry(key.encode(), value) for key, value in changes.priced.items()]
         if self._fault == "store before commit":
             self._disk.write([*entries, (META_KEY, meta)])

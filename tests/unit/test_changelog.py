@@ -27,9 +27,13 @@ def _records(choose: random.Random, count: int) -> list[Record]:
 def test_a_store_recovered_fetch_by_fetch_is_the_one_recovered_record_by_record(seed: int) -> None:
     choose = random.Random(seed)  # noqa: S311 - chance, not secrets
     records = _records(choose, 60)
-    one_by_one, by_fetch = MemoryStore(), MemoryStore()
+    one_by_one, with_fewer_entries, by_fetch = MemoryStore(), MemoryStore(), MemoryStore()
+    known: set[bytes] = set()
     for record in records:
         one_by_one.write(interval_entries(*record))
+        with_fewer_entries.write(interval_entries(*record, known))
+    assert list(with_fewer_entries.items(b"", b"\xff")) == list(one_by_one.items(b"", b"\xff"))
+    assert known == {key for key, _ in one_by_one.items(b"h", b"i")}
     held: set[bytes] = set()
     while records:
         taken = choose.randrange(1, 12)

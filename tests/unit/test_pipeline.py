@@ -428,6 +428,20 @@ def test_a_change_of_the_location_in_the_middle_of_a_transaction_forgets_no_read
     assert (last(partition)["00:00"]["energy_wh"], last(partition)["00:00"]["revision"]) == (7000, 2)
 
 
+# What stays in memory
+
+
+def test_an_interval_that_is_published_whole_makes_room_and_is_found_again() -> None:
+    log = [record("00:00", "00:30"), record("00:30", "00:40"), record("00:00", "00:30"), record("00:00", "00:15", 9)]
+    partition = started(*log, emit_every_s=10.0)
+    partition.take(2, 0)
+    partition.commit()
+    assert list(partition.tables._intervals) == [interval_id("00:30")]
+    partition.finish()
+    assert partition.counts["duplicate"] == 1
+    assert [decode_rejected(value).error for value in partition.rejected] == ["overlaps_existing_period"]
+
+
 # Pricing at once
 
 
