@@ -19,6 +19,7 @@ from aiokafka.structs import TopicPartition
 from faust.topics import Topic
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
+from mode.threads import WorkerThread
 
 from app.streams.config import StreamConfig
 from app.streams.fetch import MANY, fetch_parsed
@@ -110,10 +111,19 @@ class ChunkTopic(Topic):
         self.decode = decode  # type: ignore[method-assign]
 
 
+class _DaemonThread(WorkerThread):
+    """A thread that the process does not wait for at its end: without a broker the client's own tasks do not end."""
+
+    def __init__(self, service: Any, **kwargs: Any) -> None:
+        super().__init__(service, **kwargs)
+        self.daemon = True
+
+
 class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread of the consumer: read committed, short waits, no prefetch of changelogs."""
 
     logger = logging.getLogger("faust.transport")
+    Worker: Any = _DaemonThread
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf = self.app.conf

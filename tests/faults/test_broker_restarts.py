@@ -16,6 +16,8 @@ from tests.harness import Stream
 pytestmark = pytest.mark.broker
 
 LOCATIONS = 60
+ENDS_WITHIN_S = 30.0
+"""Kubernetes kills a process so long after it has told it to end."""
 BACK_WITHIN_S = 10.0
 """What is promised: so long after a broker answers, prices are committed again."""
 
@@ -93,3 +95,18 @@ def test_a_broker_that_is_away_for_longer_than_every_timeout(
         seconds_away=round(away_s),
         until_prices_s=round(back_s, 1),
     )
+
+
+@pytest.mark.parametrize("away_s", [3.0, *(pytest.param(away_s, marks=pytest.mark.full) for away_s in (0.0, 100.0))])
+def test_a_worker_that_is_told_to_end_while_the_broker_is_away_ends(
+    own_broker: LocalBroker, streams: Callable[..., Stream], counts: Counts, away_s: float
+) -> None:
+    """A supervisor has to be able to stop it: also what waits for the broker for ever must hear of it."""
+    stream = streams(own_broker.bootstrap_servers, partitions=2)
+    load_documents(stream, 1)
+    worker = stream.worker()
+    own_broker.kill()
+    time.sleep(away_s)
+    began_s = time.monotonic()
+    assert worker.terminate(timeout_s=ENDS_WITHIN_S) == 0
+    counts.note(f"told to end {away_s:g} s after the broker has gone", seconds=round(time.monotonic() - began_s, 1))
