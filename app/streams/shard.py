@@ -57,7 +57,7 @@ TRANSACTION_TIMEOUT_MS: Final = 15_000
 COMMIT_TIMEOUT_S: Final = 30.0
 """After so long without an answer the transaction is given up, and the shard opened anew when a broker answers."""
 
-REPRICE_SLICE: Final = 50
+REPRICE_SLICE: Final = 100
 """How many intervals are priced again before others have their turn: a record takes some turns from the socket to the inbox."""
 
 _REPRICE_MAX_S: Final = 0.2
