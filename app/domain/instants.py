@@ -6,6 +6,7 @@ which instant it means depends on who reads it. A leap second (":60") is refused
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, Literal
 
 US_PER_SECOND: Final = 1_000_000
@@ -81,11 +82,16 @@ def format_instant(at_us: int) -> str:
 
     """
     seconds, micros = divmod(at_us, US_PER_SECOND)
+    if micros:
+        return f"{_second_text(seconds)}.{micros:06d}".rstrip("0") + "Z"
+    return f"{_second_text(seconds)}Z"
+
+
+@lru_cache(maxsize=4096)
+def _second_text(seconds: int) -> str:
+    """Return the text of a second, which many records are published in."""
     days, second_of_day = divmod(seconds, 86_400)
     minutes, second = divmod(second_of_day, 60)
     hour, minute = divmod(minutes, 60)
     date = (_EPOCH + timedelta(days=days)).date().isoformat()
-    if micros:
-        fraction = f"{micros:06d}".rstrip("0")
-        return f"{date}T{hour:02d}:{minute:02d}:{second:02d}.{fraction}Z"
-    return f"{date}T{hour:02d}:{minute:02d}:{second:02d}Z"
+    return f"{date}T{hour:02d}:{minute:02d}:{second:02d}"

@@ -11,7 +11,14 @@ from app.domain.reference import ReferenceBook
 from app.domain.tariffs import Direction
 from app.streams.ledger import TierLedger, prefix_of
 from app.streams.validate import Meter, instants
-from app.wire.interval import IntervalMessage, decode_interval, instant_texts, message_energy_uwh, message_parts
+from app.wire.interval import (
+    IntervalMessage,
+    PublishedInterval,
+    decode_interval,
+    instant_texts,
+    message_energy_uwh,
+    message_parts,
+)
 from app.wire.priced import encode_body, has_body, head_of, sequence_of, with_tail
 
 
@@ -100,13 +107,30 @@ class Pricer:
             self._table.get(interval_id),
         )
 
-    def price_state(
-        self, interval_id: str, interval: Interval, meter: Meter, before: bytes | None, head: bytes | None = None
+    def price_published(
+        self, interval_id: str, interval: Interval, meter: Meter, published: PublishedInterval
     ) -> Outcome:
-        """Price a stored interval as if it were published again; `before` is its last priced record (None: none yet). Hot.
+        """Price an interval that is just being published. Hot."""
+        of, readings = meter.meter_id, interval.readings
+        start_us, end_us = interval.start_us, interval.end_us
+        _, head, energy_uwh, submitted_at = published
+        parts: Sequence[tuple[int, int, int]] = ()
+        if len(readings) != 1 or readings[0].start_us != start_us or readings[0].end_us != end_us:
+            parts = cast("list[tuple[int, int, int]]", _LazyState(interval))
+        return self._price(
+            meter.text.prefix,
+            interval_id,
+            self._plan(of.location_id, of.tariff_direction),
+            head,
+            (start_us, end_us, energy_uwh),
+            parts,
+            of.energy_flow_direction,
+            submitted_at,
+            self._table.get(interval_id),
+        )
 
-        `head` is the beginning of its public form, where that is at hand.
-        """
+    def price_state(self, interval_id: str, interval: Interval, meter: Meter, before: bytes | None) -> Outcome:
+        """Price a stored interval as if it were published again; `before` is its last priced record (None: none yet). Hot."""
         of, text = meter.meter_id, meter.text
         start_us, end_us, readings = interval.start_us, interval.end_us, interval.readings
         if len(readings) == 1 and readings[0].start_us == start_us and readings[0].end_us == end_us:
@@ -121,7 +145,7 @@ class Pricer:
             text.prefix,
             interval_id,
             self._plan(of.location_id, of.tariff_direction),
-            text.head(interval, energy_uwh, covered_us) if head is None else head,
+            text.head(interval, energy_uwh, covered_us),
             (start_us, end_us, energy_uwh),
             parts,
             of.energy_flow_direction,

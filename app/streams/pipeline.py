@@ -26,7 +26,7 @@ from app.streams.sources import Log, Origin, SourceMessage, origin_of, submitted
 from app.streams.tables import Tables
 from app.streams.validate import Meter, Place, instants, meter_id_of, reading_of
 from app.streams.walks import Walk, Walks
-from app.wire.priced import head_of
+from app.wire.interval import PublishedInterval
 from app.wire.record import batch_slices, decode_batch, decode_record, read_message
 from app.wire.rejected import Position, encode_rejected
 
@@ -456,19 +456,17 @@ class Pipeline:
 
     def _publish(self, interval_id: str, interval: Interval, meter: Meter) -> None:
         """Publish an interval's state, note that it has been, and price it."""
-        value = meter.text.encode(interval)
-        self._sink.emit("intervals", interval_id.encode(), value)
-        published = interval.published()
-        self.tables.put_interval(interval_id, published, meter)
+        published = meter.text.publish(interval)
+        self._sink.emit("intervals", interval_id.encode(), published.value)
+        self.tables.put_interval(interval_id, interval.published(), meter)
         self.metrics["intervals"] += 1
-        if not (self.prices_at_once and self._price_at_once(interval_id, published, meter, value)):
+        if not (self.prices_at_once and self._price_at_once(interval_id, interval, meter, published)):
             self._in_flight[interval_id] = self._in_flight.get(interval_id, 0) + 1
 
-    def _price_at_once(self, interval_id: str, interval: Interval, meter: Meter, value: bytes) -> bool:
+    def _price_at_once(self, interval_id: str, interval: Interval, meter: Meter, published: PublishedInterval) -> bool:
         """Price an interval that is just being published. False where that raises: who reads it then decides what it is."""
         try:
-            before = self.tables.priced_value(interval_id)
-            outcome = self._pricer.price_state(interval_id, interval, meter, before, head_of(value))
+            outcome = self._pricer.price_published(interval_id, interval, meter, published)
         except StoreError:
             raise
         except Exception:  # noqa: BLE001 - told of when it comes back from its topic and raises once more

@@ -6,7 +6,7 @@ record too, byte for byte.
 """
 
 from collections.abc import Callable, Hashable
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -76,6 +76,15 @@ def json_text(text: str | None) -> str:
     return _encode_json(text).decode()
 
 
+class PublishedInterval(NamedTuple):
+    """The public form of an interval, its beginning up to its records, its energy in µWh, and when it was submitted."""
+
+    value: bytes
+    head: bytes
+    energy_uwh: int
+    submitted_at: str
+
+
 class MeterText:
     """The texts of one meter: the beginning of its interval ids, and of its published intervals."""
 
@@ -97,6 +106,10 @@ class MeterText:
 
     def encode(self, interval: Interval) -> bytes:
         """Return the public form of an interval."""
+        return self.publish(interval).value
+
+    def publish(self, interval: Interval) -> PublishedInterval:
+        """Return the public form of an interval, with what is known of it by then. Hot."""
         start_us, end_us, readings = interval.start_us, interval.end_us, interval.readings
         energy_uwh = covered_us = submitted_ms = 0
         texts = []
@@ -115,10 +128,10 @@ class MeterText:
                 f'"start_time":"{instant_texts[begin_us]}","end_time":"{instant_texts[finish_us]}",'
                 f'"energy_wh":{watt_hours_text(amount_uwh)},"submitted_at":"{instant_texts[r.submitted_ms * 1000]}"}}'
             )
-        return (
-            f'{self._head_text(interval, energy_uwh, covered_us)},"records":[{",".join(texts)}],'
-            f'"submitted_at":"{instant_texts[submitted_ms * 1000]}"}}'
-        ).encode()
+        head = self._head_text(interval, energy_uwh, covered_us).encode()
+        submitted_at = instant_texts[submitted_ms * 1000]
+        rest = f',"records":[{",".join(texts)}],"submitted_at":"{submitted_at}"}}'
+        return PublishedInterval(head + rest.encode(), head, energy_uwh, submitted_at)
 
     def head(self, interval: Interval, energy_uwh: int, covered_us: int) -> bytes:
         """Return the beginning of an interval's public form, up to its records, by its energy and the time they cover."""

@@ -475,7 +475,7 @@ def test_at_once_or_from_the_topic_the_same_bytes_are_published() -> None:
 def test_an_interval_whose_pricing_raises_is_left_to_who_reads_its_topic(monkeypatch: pytest.MonkeyPatch) -> None:
     partition = started(record("00:00", "00:30"), record("00:30", "01:00"))
     partition.pipeline.prices_at_once = True
-    real = Pricer.price_state
+    real = Pricer.price_published
 
     def failing(self: Pricer, interval_id: str, *rest: Any) -> Outcome:
         if interval_id == interval_id_of_half_past:
@@ -483,7 +483,7 @@ def test_an_interval_whose_pricing_raises_is_left_to_who_reads_its_topic(monkeyp
         return real(self, interval_id, *rest)
 
     interval_id_of_half_past = interval_id("00:30")
-    monkeypatch.setattr(Pricer, "price_state", failing)
+    monkeypatch.setattr(Pricer, "price_published", failing)
     partition.take(2, 0)
     partition.commit()
     assert [key.decode() for key, _ in partition.priced] == [interval_id("00:00")]
