@@ -8,7 +8,7 @@ import argparse
 import asyncio
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
@@ -27,6 +27,8 @@ from benchmarks.setting import (
 )
 
 _PRICED_BYTES = 760
+PARTITIONS: Final = 8
+"""The default of METERSTREAM_PARTITIONS."""
 
 
 async def bare_loop(settings: Settings, expected: int) -> float:
@@ -62,9 +64,9 @@ async def bare_loop(settings: Settings, expected: int) -> float:
         await consumer.stop()
 
 
-async def measure(bootstrap_servers: str, locations: int, steps: int) -> dict[str, float]:
+async def measure(bootstrap_servers: str, locations: int, steps: int, partitions: int = PARTITIONS) -> dict[str, float]:
     """Run both sides once, and check the worker's answer."""
-    with own_settings(bootstrap_servers) as (settings, environ):
+    with own_settings(bootstrap_servers, METERSTREAM_PARTITIONS=f"{partitions}") as (settings, environ):
         await publish_portfolio(settings, locations)
         count = await publish_records(settings, locations, steps)
         worker = BenchWorker(environ, Path(settings.data_dir) / "worker.log")
@@ -100,11 +102,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--locations", type=int, default=10_000)
     parser.add_argument("--steps", type=int, default=20, help="15-minute records of each location")
+    parser.add_argument("--partitions", type=int, default=PARTITIONS)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args(arguments)
     with broker() as bootstrap_servers:
         for run in range(options.runs):
-            figures = asyncio.run(measure(bootstrap_servers, options.locations, options.steps))
+            figures = asyncio.run(measure(bootstrap_servers, options.locations, options.steps, options.partitions))
             print(f"throughput run {run + 1}: " + "  ".join(f"{k}={v:,.1f}" for k, v in figures.items()), flush=True)
 
 
