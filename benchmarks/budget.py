@@ -84,7 +84,10 @@ async def measure_stages(locations: int, steps: int) -> dict[str, float]:
     values = [
         record(number, step, (number * 7 + step) % 1000 / 1000) for step in range(steps) for number in range(locations)
     ]
-    messages = [OfflineMessage(offset, 1_700_000_000_000 + offset, None, value) for offset, value in enumerate(values)]
+    # The broker gives the records of a batch one time.
+    messages = [
+        OfflineMessage(offset, 1_700_000_000_000 + offset // _CHUNK, None, value) for offset, value in enumerate(values)
+    ]
     with tempfile.TemporaryDirectory(prefix="meterstream-bench-") as folder:
         store = PartitionStore(Path(folder) / "store", StoreCache(settings.store_cache_mb), "benchmark")
         tables = Tables(store)
