@@ -118,7 +118,10 @@ class Shards:
         priced_to = {tp.partition: offset for tp, offset in committed.items() if tp.topic == parts.names.intervals}
         await catch_up(parts.settings, parts.names, shards, priced_to, self.progress)
         await positioner.seek_all(committed)
-        await positioner.stop_reading(shard.tps[-1] for shard in shards if shard.backlog.is_empty())
+        await positioner.stop_reading([shard.tps[-1] for shard in shards if shard.backlog.is_empty()])
+        for shard in shards:
+            if not shard.backlog.is_empty():  # it may have been told not to read when it was opened last
+                await positioner.read_from(shard.tps[-1], shard.backlog.taken_to)
         for shard in shards:
             shard.start()
             self._follow_missed(shard)

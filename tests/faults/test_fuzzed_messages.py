@@ -25,7 +25,7 @@ DOCUMENTS: Final = scaled(150, 3000)
 def test_fuzzed_messages_are_refused_with_their_bytes_and_good_ones_are_priced(
     kafka: str, streams: Callable[..., Stream], counts: Counts
 ) -> None:
-    stream = streams(kafka, partitions=3, emit_every_s=1, max_record_bytes=4_194_304)
+    stream = streams(kafka, partitions=3, emit_every_s=1, max_record_bytes=4_194_304, fetch_max_bytes=4_194_304)
     stream.load(flat_tariff("flat"), location(HOSTILE), *map(good_site, range(LOCATIONS)))
     worker = stream.worker()
     number = 0

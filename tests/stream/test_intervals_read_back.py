@@ -3,11 +3,13 @@
 import asyncio
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
+from tests.faults.mutants import Moments
 from tests.harness import Site, Stream, sites
 from tests.making import Json
 
@@ -106,6 +108,22 @@ def test_a_worker_prices_at_once_and_commits_that_it_has(stream: Stream, site: S
     assert not worker.logged("intervals_read_back")
     assert not successor.logged("intervals_read_back")
     stream.verify()
+
+
+def test_a_partition_that_is_opened_again_reads_what_somebody_else_wrote_meanwhile(
+    stream: Stream, site: Site, tmp_path: Path
+) -> None:
+    """Its consumer has been told not to fetch the topic; it has to be told otherwise when there is a backlog."""
+    moments = Moments.within(tmp_path)
+    worker = stream.worker("-m", "tests.faults.mutants", "none", environ=moments.environ())
+    site.publish(site.record(0, 30, 1.0))
+    site.await_priced(0)
+    moments.at_commit.write_text("fail")
+    _write_interval(site, site.intervals(0)[0] | {"energy_wh": 3000})
+    site.publish(site.record(30, 30, 1.0))
+    site.await_priced(30)
+    assert site.await_priced(0, times=2)["energy_wh"] == 3000
+    assert worker.logged("partition_reopened")
 
 
 def test_after_a_rewind_everything_is_priced_again_and_what_is_as_it_was_is_not_published(
