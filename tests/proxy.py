@@ -146,10 +146,16 @@ class Proxy:
                 await asyncio.sleep(_HELD_S)
             reader, writer = await asyncio.open_connection(HOST, self.target_port, limit=_READ_BYTES)
             link.writers.append(writer)
-            await asyncio.gather(
-                self._pass_on(link, client_reader, writer, lambda: self.to_broker_delay_s),
-                self._pass_on(link, reader, client_writer, lambda: self.to_client_delay_s),
-            )
+            ways = [
+                asyncio.create_task(self._pass_on(link, client_reader, writer, lambda: self.to_broker_delay_s)),
+                asyncio.create_task(self._pass_on(link, reader, client_writer, lambda: self.to_client_delay_s)),
+            ]
+            try:
+                await asyncio.gather(*ways)
+            finally:  # where one way ends, the other one does
+                for way in ways:
+                    way.cancel()
+                await asyncio.gather(*ways, return_exceptions=True)
         except OSError:
             pass  # an end has gone, or was never there: the other one learns of it
         finally:
