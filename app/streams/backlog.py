@@ -37,7 +37,7 @@ class Backlog:
         return self.taken_to == self.known_to
 
     def publish(self, end: int, count: int) -> bool:
-        """Note that a transaction has been committed whose `count` messages end before `end`.
+        """Note that a transaction is about to be committed whose `count` messages the broker has, up to `end`.
 
         Return whether they are where they were expected: whether nobody else has written anything since.
         """

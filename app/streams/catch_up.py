@@ -63,11 +63,11 @@ async def catch_up(
             log.info(
                 "recovered", applied=applied, seconds=round(seconds, 2), per_second=per_second, processes=processes
             )
-        await _find_in_flight(consumer, names, owners, priced_to)
+        await _find_backlog(consumer, names, owners, priced_to)
     return applied
 
 
-async def _find_in_flight(
+async def _find_backlog(
     consumer: AIOKafkaConsumer, names: TopicNames, owners: Sequence[Owner], priced_to: Mapping[int, int | None]
 ) -> None:
     """Find the published intervals that pricing has not taken yet, for each owner, and where its next one will be."""

@@ -32,6 +32,7 @@ FETCH_TIMEOUT_S: Final = 0.1
 FETCH_MAX_WAIT_MS: Final = 100
 _IDLE_WAIT_S: Final = 0.5
 _ENDS_TIMEOUT_S: Final = 5.0
+"""The consumer's thread has more to do than to wait for a broker that is away."""
 EXIT_REFUSED: Final = 4
 """Exit status when a right is missing: at the start, and when it is taken away from a worker that reads."""
 
@@ -195,13 +196,11 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def _ends(self, tps: list[TP]) -> dict[TP, int]:
         asked = self._ensure_consumer().end_offsets([TopicPartition(*tp) for tp in tps])
-        ends = await asyncio.wait_for(
-            asked, _ENDS_TIMEOUT_S
-        )  # the thread has other things to do than to wait for a broker
+        ends = await asyncio.wait_for(asked, _ENDS_TIMEOUT_S)
         return {TP(*tp): end for tp, end in ends.items()}
 
     async def stop_reading(self, tps: Iterable[TP]) -> None:
-        """Let the client fetch nothing of partitions that are only assigned so that they stay with the others."""
+        """Let the client fetch nothing of partitions that are assigned only so that they stay with the others."""
         await self.call_thread(self._stop_reading, list(tps))
 
     async def _stop_reading(self, tps: list[TP]) -> None:

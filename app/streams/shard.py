@@ -255,8 +255,9 @@ class Shard:
 
     def _end_backlog(self) -> bool:
         """Price at once from now on, if all that is known to have been published has been priced; tell whether it is so."""
-        waits = self.pipeline.awaits_intervals or any(tp == self._intervals for tp, _ in self._inbox)
-        if self.pipeline.prices_at_once or waits or not self.backlog.is_empty():
+        if self.pipeline.prices_at_once or self.pipeline.awaits_intervals or not self.backlog.is_empty():
+            return False
+        if any(tp == self._intervals for tp, _ in self._inbox):
             return False
         self._parts.gate.close(self._intervals)
         self.pipeline.prices_at_once = True
@@ -267,7 +268,8 @@ class Shard:
         self.pipeline.prices_at_once = False
         log.info("intervals_read_back", partition=self.partition, offset=self.backlog.taken_to)
         await self._feed.read_from(self._intervals, self.backlog.taken_to)
-        self._parts.gate.open(self._intervals)
+        if not self._closing:
+            self._parts.gate.open(self._intervals)
 
     # Work
 

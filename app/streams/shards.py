@@ -22,7 +22,6 @@ from app.streams.shard import Feed, Shard, ShardParts, Work
 log = structlog.get_logger(__name__)
 
 RETRY_FIRST_S: Final = 0.2
-WATCH_EVERY_S: Final = 1.0
 RETRY_MOST_S: Final = 2.0
 """Longest pause between two attempts: a broker that is back is used a few seconds later, however long it was away."""
 
@@ -30,6 +29,7 @@ EXIT_STORE: Final = 74
 """Exit status when the disk cannot be written: EX_IOERR of sysexits.h."""
 
 _REPORT_EVERY_S: Final = 10.0
+_WATCH_EVERY_S: Final = 1.0
 
 
 class Positioner(Feed, Protocol):
@@ -235,7 +235,7 @@ class Shards:
     async def _watch_intervals(self) -> None:
         """Look once a second whether somebody else has written to `meter.intervals` where nothing is read of it."""
         while True:
-            await asyncio.sleep(WATCH_EVERY_S)
+            await asyncio.sleep(_WATCH_EVERY_S)
             marks = {
                 shard.tps[-1]: (shard, shard.backlog.next_at) for shard in self.open_shards() if shard.prices_at_once
             }
