@@ -27,8 +27,7 @@ from benchmarks.setting import (
 )
 
 _PRICED_BYTES = 760
-PARTITIONS: Final = 8
-"""The default of METERSTREAM_PARTITIONS."""
+PARTITIONS: Final = Settings().partitions
 
 
 async def bare_loop(settings: Settings, expected: int) -> float:
