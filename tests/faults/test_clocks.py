@@ -12,8 +12,9 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from app.domain.rules import LATEST_US
 from tests.faults.load import Feeder, load_documents, load_messages
 from tests.faults.scale import Counts, scaled
-from tests.harness import Site, Stream, sites
+from tests.harness import Stream
 from tests.making import record
+from tests.sites import Site, sites
 
 pytestmark = pytest.mark.broker
 

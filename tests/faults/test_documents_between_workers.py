@@ -5,8 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.scale import Counts
-from tests.harness import Stream, sites
+from tests.harness import Stream
 from tests.making import flat_tariff, location, record, series_day, series_tariff
+from tests.sites import sites
 
 pytestmark = pytest.mark.broker
 

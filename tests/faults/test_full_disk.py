@@ -8,8 +8,9 @@ import pytest
 from tests.faults.load import load_documents, load_messages
 from tests.faults.scale import Counts, scaled
 from tests.faults.small_disk import LimitedFiles, SmallDisk, small_disk
-from tests.harness import Site, Stream, sites
+from tests.harness import Stream
 from tests.making import Json
+from tests.sites import Site, sites
 from tests.worker_process import Worker
 
 pytestmark = pytest.mark.broker

@@ -8,8 +8,9 @@ from typing import Final
 import pytest
 
 from tests.faults.scale import Counts
-from tests.harness import Site, Stream
+from tests.harness import Stream
 from tests.making import Json, flat_tariff, location
+from tests.sites import Site
 from tests.worker_process import Worker
 
 pytestmark = pytest.mark.broker

@@ -13,8 +13,9 @@ import pytest
 
 from tests.faults.load import load_documents, load_messages
 from tests.faults.scale import Counts
-from tests.harness import Stream, sites
+from tests.harness import Stream
 from tests.making import Json
+from tests.sites import sites
 from tests.worker_process import Worker
 
 pytestmark = pytest.mark.broker

@@ -10,8 +10,9 @@ import pytest
 from tests.checker import DECIDED
 from tests.faults.mutants import MUTATIONS, Moments
 from tests.faults.scale import Counts, scaled
-from tests.harness import Site, Stream, sites
+from tests.harness import Stream
 from tests.making import Json, Unkeyed, body_of
+from tests.sites import Site, sites
 from tests.worker_process import Worker
 
 pytestmark = pytest.mark.broker

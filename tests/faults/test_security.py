@@ -18,8 +18,9 @@ from app.streams.rights import AccessError, check_access, transactional_id, work
 from app.streams.topics import topic_names
 from tests.faults.scale import Counts, scaled
 from tests.faults.secured import PASSWORDS, SECRETS, Acl, SecuredBroker
-from tests.harness import Site, Stream, sites
+from tests.harness import Stream
 from tests.making import encoded, flat_tariff, location, record
+from tests.sites import Site, sites
 from tests.worker_process import ROOT, Worker
 
 pytestmark = pytest.mark.broker

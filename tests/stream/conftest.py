@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Site, Stream, sites
+from tests.harness import Stream
+from tests.sites import Site, sites
 
 SITES = 60
 RECORD_BYTES = 6_000_000

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Site, Stream, sites
+from tests.harness import Stream
 from tests.making import Json
+from tests.sites import Site, sites
 
 pytestmark = pytest.mark.broker
 

@@ -11,8 +11,9 @@ from typing import Final
 import pytest
 from aiokafka.structs import ConsumerRecord
 
-from tests.harness import Site, Stream
+from tests.harness import Stream
 from tests.making import Json, encoded, flat_tariff, instant, location, series_day, series_tariff
+from tests.sites import Site
 
 pytestmark = pytest.mark.broker
 

@@ -10,8 +10,9 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from tests.faults.mutants import Moments
-from tests.harness import Site, Stream, sites
+from tests.harness import Stream
 from tests.making import Json
+from tests.sites import Site, sites
 
 pytestmark = pytest.mark.broker
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.harness import Site, Stream, sites
+from tests.harness import Stream
+from tests.sites import Site, sites
 
 pytestmark = pytest.mark.broker
 

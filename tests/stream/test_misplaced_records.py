@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from tests.harness import Site, Stream
+from tests.harness import Stream
+from tests.sites import Site
 
 pytestmark = pytest.mark.broker
 

@@ -5,8 +5,9 @@ from itertools import pairwise
 
 import pytest
 
-from tests.harness import Site, Stream
+from tests.harness import Stream
 from tests.making import instant
+from tests.sites import Site
 
 pytestmark = pytest.mark.broker
 

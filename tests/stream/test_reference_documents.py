@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.harness import Site, Stream
+from tests.harness import Stream
 from tests.making import flat_tariff, instant, location, record, series_day, series_tariff
+from tests.sites import Site
 
 pytestmark = pytest.mark.broker
 

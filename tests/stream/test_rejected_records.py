@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from tests.harness import Site, Stream
+from tests.harness import Stream
 from tests.making import Json
+from tests.sites import Site
 
 pytestmark = pytest.mark.broker
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.harness import Site, Stream, sites
+from tests.harness import Stream
+from tests.sites import Site, sites
 
 pytestmark = pytest.mark.broker
 

@@ -8,14 +8,12 @@ import pytest
 from app.domain.instants import parse_instant_us
 from app.domain.partitioning import partition_for
 from app.domain.reference import ReferenceBook
-from app.streams.cost import Outcome, Pricer
 from app.streams.pipeline import Context, Pipeline
 from app.streams.sources import Log, origin_of
 from app.streams.tables import MemoryStore, Tables
 from app.wire.location import parse_location
 from app.wire.rejected import decode_rejected
 from app.wire.tariff import parse_tariff
-from tests.making import sequence_of
 from tests.simulation import INTERVALS, RECORDS, ListSink, SimulatedPartition, book_of, flat_tariff, message
 
 DAY = "2025-03-01"
@@ -426,73 +424,6 @@ def test_a_change_of_the_location_in_the_middle_of_a_transaction_forgets_no_read
         partition.pipeline.forget_locations({"loc_1"})
     partition.finish()
     assert (last(partition)["00:00"]["energy_wh"], last(partition)["00:00"]["revision"]) == (7000, 2)
-
-
-# What stays in memory
-
-
-def test_an_interval_that_is_published_whole_makes_room_and_is_found_again() -> None:
-    log = [record("00:00", "00:30"), record("00:30", "00:40"), record("00:00", "00:30"), record("00:00", "00:15", 9)]
-    partition = started(*log, emit_every_s=10.0)
-    partition.take(2, 0)
-    partition.commit()
-    assert list(partition.tables._intervals) == [interval_id("00:30")]
-    partition.finish()
-    assert partition.counts["duplicate"] == 1
-    assert [decode_rejected(value).error for value in partition.rejected] == ["overlaps_existing_period"]
-
-
-# Pricing at once
-
-
-def test_an_interval_is_priced_in_the_transaction_that_publishes_it() -> None:
-    partition = started(record("00:00", "00:30"), record("00:00", "00:30", 2))
-    partition.pipeline.prices_at_once = True
-    for times in (1, 2):
-        partition.take(1, 0)
-        partition.commit()
-        assert (len(partition.intervals), len(partition.priced)) == (times, times)
-    assert [sequence_of(value) for _, value in partition.priced] == [1, 2]
-    assert not partition.pipeline.awaits_intervals
-
-
-def test_at_once_or_from_the_topic_the_same_bytes_are_published() -> None:
-    """A reading that is cut by the end of its interval, one of zero length, several of one interval, another confidence."""
-    values = [
-        record("00:10", "00:40", 2),
-        record("01:00", "01:00", 0),
-        record("02:00", "02:07", 0.3, confidence=0.5),
-        record("02:07", "02:30", 0.1),
-        record("02:00", "02:30", 0.123456),
-    ]
-    later, at_once = finished(*values), started(*values)
-    at_once.pipeline.prices_at_once = True
-    at_once.finish()
-    assert dict(at_once.priced) == dict(later.priced)
-    assert len(at_once.priced) == 4
-
-
-def test_an_interval_whose_pricing_raises_is_left_to_who_reads_its_topic(monkeypatch: pytest.MonkeyPatch) -> None:
-    partition = started(record("00:00", "00:30"), record("00:30", "01:00"))
-    partition.pipeline.prices_at_once = True
-    real = Pricer.price_published
-
-    def failing(self: Pricer, interval_id: str, *rest: Any) -> Outcome:
-        if interval_id == interval_id_of_half_past:
-            raise ZeroDivisionError
-        return real(self, interval_id, *rest)
-
-    interval_id_of_half_past = interval_id("00:30")
-    monkeypatch.setattr(Pricer, "price_published", failing)
-    partition.take(2, 0)
-    partition.commit()
-    assert [key.decode() for key, _ in partition.priced] == [interval_id("00:00")]
-    assert partition.pipeline.awaits_intervals
-    partition.pipeline.prices_at_once = False
-    partition.take(0, 2)
-    partition.commit()
-    assert [key.decode() for key, _ in partition.priced] == [interval_id("00:00"), interval_id("00:30")]
-    assert not partition.pipeline.awaits_intervals
 
 
 # What cannot be

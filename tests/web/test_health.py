@@ -16,8 +16,9 @@ from app.compose import create_app
 from app.settings import load_settings
 from app.streams.condition import Condition, PartitionCondition
 from app.web.health import EXIT_PORT, metrics_of, missing_of
-from tests.harness import Stream, sites
+from tests.harness import Stream
 from tests.proxy import Proxy
+from tests.sites import sites
 from tests.worker_process import Worker
 
 COMMANDS = {
