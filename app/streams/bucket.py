@@ -114,8 +114,12 @@ class Bucketer:
             if month is None or month.start_us != bounds[0]:
                 touched.append((bounds, table.get(text.interval_id(bounds[0]))))
         if months and reading.start_us == reading.end_us:
-            # An instant takes no time from the month that is one interval; it is in there like any other.
-            return [((month.start_us, month.end_us), month) for month in months.values()]
+            # An instant takes no time from the month that is one interval; it is in there like any other. What came before
+            # the month's record, and is newer than that, is still where it was.
+            return [
+                *(((month.start_us, month.end_us), month) for month in months.values()),
+                *((None, state) for _, state in touched),
+            ]
         return touched + [(None, month) for month in months.values()]
 
     def _month_around(self, meter: Meter, at_us: int) -> Interval | None:

@@ -269,6 +269,33 @@ def test_a_forwarded_record_is_ordered_by_when_it_was_first_submitted(first: str
     assert home.metrics["superseded"] == (first == "own")
 
 
+@pytest.mark.parametrize(("reference", "outcome"), [("a", "duplicate"), ("b", "accepted")])
+def test_an_instant_that_was_there_before_its_month_is_told_from_another_one(reference: str, outcome: str) -> None:
+    """It was forwarded in second 5; the month of second 3 came only then, and took nothing that is newer than itself."""
+    instant = record("12:00", "12:00", 7, units="W", record_reference_id="a")
+    away, sink = pipeline_of(ELSEWHERE)
+    away.take_records(Log(RECORDS.topic, ELSEWHERE), [message(instant, 1000, timestamp_ms=5000)])
+    (sent,) = sink.sent
+    home, published = pipeline_of(HERE)
+    forwarded = message(sent.value, 0, key=sent.key, timestamp_ms=99, headers=sent.headers)
+    home.take_records(Log("meter.records-by-location", HERE), [forwarded])
+    home.take_records(Log(RECORDS.topic, HERE), [message(record(*MARCH, 300), 1, timestamp_ms=3000)])
+    home.settle(0.0)
+    before = home.metrics[outcome]
+    again = record("12:00", "12:00", 7, units="W", record_reference_id=reference)
+    home.take_records(Log(RECORDS.topic, HERE), [message(again, 2, timestamp_ms=9000)])
+    home.settle(0.0)
+    assert home.metrics[outcome] == before + 1
+    at_last = {key: json.loads(value)["records"] for _, key, value, *_ in published.sent if key.startswith(b"loc_1|")}
+    instants = [
+        one["record_reference_id"]
+        for records in at_last.values()
+        for one in records
+        if one["start_time"][11:16] == "12:00"
+    ]
+    assert instants == [reference]
+
+
 def test_what_is_published_to_the_topic_of_forwarded_records_is_in_a_log_of_its_own() -> None:
     """Offsets of two topics do not say which record came first; their times do."""
     home, published = pipeline_of(HERE)
