@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import random
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,11 +52,11 @@ async def _consume(settings: Settings, arrived_s: dict[bytes, float], ready: asy
     await watch_priced(settings, ready, note)
 
 
-async def measure(bootstrap_servers: str, locations: int, rate: int, seconds: float) -> dict[str, float]:
+async def measure(bootstrap_servers: str, locations: int, rate: int, seconds: float, python: str) -> dict[str, float]:
     """Run once and return the quantiles in ms, and the worker's CPU share."""
     with own_settings(bootstrap_servers) as (settings, environ):
         await publish_portfolio(settings, locations)
-        worker = BenchWorker(environ, Path(settings.data_dir) / "worker.log")
+        worker = BenchWorker(environ, Path(settings.data_dir) / "worker.log", python)
         try:
             await asyncio.to_thread(worker.wait_until_open)
             sent_s: dict[bytes, float] = {}
@@ -94,11 +95,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--locations", type=int, default=10_000)
     parser.add_argument("--rate", type=int, default=1000, help="records a second")
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument(
+        "--python", default=sys.executable, metavar="PATH", help="run the worker with another interpreter"
+    )
     parser.add_argument("--runs", type=int, default=2)
     options = parser.parse_args(arguments)
     with broker() as bootstrap_servers:
         for run in range(options.runs):
-            figures = asyncio.run(measure(bootstrap_servers, options.locations, options.rate, options.seconds))
+            measured = measure(bootstrap_servers, options.locations, options.rate, options.seconds, options.python)
+            figures = asyncio.run(measured)
             print(f"latency run {run + 1}: " + "  ".join(f"{k}={v:,.2f}" for k, v in figures.items()), flush=True)
 
 

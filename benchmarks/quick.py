@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     with broker() as bootstrap_servers:
         for run in range(RUNS):
             load = os.getloadavg()[0]
-            figures = asyncio.run(throughput.measure(bootstrap_servers, LOCATIONS, STEPS))
+            figures = asyncio.run(throughput.measure(bootstrap_servers, throughput.Load(LOCATIONS, STEPS)))
             ratios.append(figures["ratio_to_bare_loop"])
             print(
                 f"run {run + 1}: {figures['records_per_cpu_second']:,.0f} records a CPU-second, "

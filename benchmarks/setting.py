@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -102,7 +103,11 @@ def location(number: int) -> dict[str, Any]:
 
 def record(number: int, step: int, value: float, minutes: int = 15) -> bytes:
     """Return one record in the public format, about 300 bytes."""
-    start_us = START_US + step * minutes * 60 * 1_000_000
+    return _record(number, step, value, minutes * 60, "KWH")
+
+
+def _record(number: int, step: int, value: float, seconds: int, units: str) -> bytes:
+    start_us = START_US + step * seconds * 1_000_000
     return json.dumps(
         {
             "location_id": f"loc_{number}",
@@ -111,11 +116,11 @@ def record(number: int, step: int, value: float, minutes: int = 15) -> bytes:
             "record_reference_id": f"MET-{number}-{step}",
             "energy_flow_direction": "INBOUND",
             "tariff_direction": "IMPORT",
-            "units": "KWH",
+            "units": units,
             "confidence": 1,
             "value": value,
             "start_time": format_instant(start_us),
-            "end_time": format_instant(start_us + minutes * 60 * 1_000_000),
+            "end_time": format_instant(start_us + seconds * 1_000_000),
         },
         separators=(",", ":"),
     ).encode()
@@ -132,25 +137,33 @@ async def publish_portfolio(settings: Settings, locations: int) -> None:
         await publisher.send(names.tariffs, b"tou", json.dumps(TARIFF).encode())
 
 
-async def publish_records(settings: Settings, locations: int, steps: int, seed: int = 1) -> int:
-    """Publish one record for each location and step, in the order of time, and return how many there are."""
-    names, chance = topic_names(settings), random.Random(seed)  # noqa: S311 - not for secrets
+QUARTER_S: Final = 900
+TELEMETRY_S: Final = 5
+
+
+async def publish_records(settings: Settings, locations: int, steps: int, seconds: int = QUARTER_S) -> int:
+    """Publish one record for each location and step, in the order of time, and return how many there are.
+
+    They hold energy; those of five seconds, as telemetry does, the power in W.
+    """
+    names, chance = topic_names(settings), random.Random(1)  # noqa: S311 - not for secrets
+    units, most = ("W", 5000) if seconds == TELEMETRY_S else ("KWH", 1)
     async with Publisher(settings.bootstrap_servers) as publisher:
         for step in range(steps):
             for number in range(locations):
-                value = round(chance.random(), 3)
-                await publisher.send(names.records, f"loc_{number}".encode(), record(number, step, value))
+                value = _record(number, step, round(chance.random() * most, 3), seconds, units)
+                await publisher.send(names.records, f"loc_{number}".encode(), value)
     return locations * steps
 
 
 class BenchWorker:
     """A worker process, and the CPU time that it has used."""
 
-    def __init__(self, environ: dict[str, str], log_path: Path) -> None:
+    def __init__(self, environ: dict[str, str], log_path: Path, interpreter: str = sys.executable) -> None:
         """Start it."""
         self.log_path = log_path
         self._log = log_path.open("wb")
-        command = [sys.executable, "-m", "app.cli", "worker"]
+        command = [interpreter, "-m", "app.cli", "worker"]
         self._process = subprocess.Popen(command, env={**os.environ, **environ}, stderr=self._log, stdout=self._log)
 
     def cpu_s(self) -> float:
@@ -188,6 +201,14 @@ class BenchWorker:
             if time.monotonic() > end_s or self._process.poll() is not None:
                 raise RuntimeError(self.log_path.read_text()[-2000:])
             time.sleep(0.02)
+
+    def pause(self) -> None:
+        """Let it stand still; for less than its session timeout, or it is taken for dead."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it run again."""
+        self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> int:
         """End it, and return its exit status."""

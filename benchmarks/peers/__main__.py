@@ -14,7 +14,7 @@ from benchmarks.peers import latency, recovery, throughput
 from benchmarks.peers.arena import arena
 from benchmarks.peers.environments import UnavailableError
 from benchmarks.peers.job import Job, answers, refusals
-from benchmarks.peers.sides import SIDES, Side
+from benchmarks.peers.sides import SIDES, Side, with_interpreters
 from benchmarks.setting import broker
 
 
@@ -114,6 +114,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--locations", type=int, nargs="+", default=[10_000])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--sides", nargs="+", choices=names, default=names, metavar="SIDE", help=", ".join(names))
+    parser.add_argument(
+        "--python", nargs="+", default=[], metavar="PATH", help="run meterstream with these interpreters too"
+    )
     parser.add_argument("--latency", action="store_true", help="measure single updates at --rates instead")
     parser.add_argument("--rates", type=int, nargs="+", default=[1000, 10_000], help="records a second")
     parser.add_argument("--seconds", type=float, default=20.0)
@@ -122,7 +125,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     # Topics come and go here: that a new one has no leader for a moment is no news.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    sides = _available([side for side in SIDES if side.name in options.sides])
+    sides = _available(with_interpreters([side for side in SIDES if side.name in options.sides], options.python))
     equal = True
     with broker() as bootstrap_servers:
         print(

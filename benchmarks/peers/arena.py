@@ -18,7 +18,7 @@ from app.settings import Settings, load_settings
 from app.streams.publish import Publisher
 from app.streams.topics import create_topics, topic_configs, topic_names
 from benchmarks.peers.job import Job, documents, messages
-from benchmarks.peers.sides import OURS, Side
+from benchmarks.peers.sides import Side
 from benchmarks.setting import read_all
 
 PARTITIONS: Final = 4
@@ -98,7 +98,7 @@ class Arena:
     async def prepare(self, side: Side, run: str, tuning: Tuning) -> Outputs:
         """Make the topics of a run and write what its program is told."""
         group = f"{self.settings.topic_prefix}{side.name}-{run}"
-        if side.name == OURS:
+        if side.is_ours:
             return await self._prepare_ours(group, tuning)
         priced, rejected = f"{group}.priced", f"{group}.rejected"
         configs, names = topic_configs(self.settings), topic_names(self.settings)
@@ -186,7 +186,7 @@ class Arena:
         names = topic_names(self.settings)
         if await self.committed(outputs.group, names.records) < await self.ends(names.records):
             return False
-        if side.name != OURS:
+        if not side.is_ours:
             return True
         # The last offset of each partition of `meter.intervals` is a marker, which nobody commits a position behind.
         ends = await self._consumer.end_offsets([TopicPartition(names.intervals, p) for p in range(PARTITIONS)])

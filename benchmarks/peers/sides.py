@@ -1,8 +1,9 @@
 """Who takes part: how each side is started, and what it guarantees."""
 
+import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from benchmarks.peers.environments import PROGRAMS, java_command, python_command
@@ -25,6 +26,7 @@ class Side:
     guarantee: str
     command: Callable[[], list[str]]
     config: tuple[tuple[str, str], ...] = ()
+    is_ours: bool = False
     commits: bool = True
     state_in_kafka: bool = True
     most_records: int | None = None
@@ -32,6 +34,10 @@ class Side:
 
 def _python(name: str, program: str) -> Callable[[], list[str]]:
     return lambda: python_command(name, str(PROGRAMS / program))
+
+
+def _worker(interpreter: str) -> Callable[[], list[str]]:
+    return lambda: [interpreter, "-m", "app.cli", "worker"]
 
 
 def _streams() -> list[str]:
@@ -51,7 +57,8 @@ SIDES: Final = (
         OURS,
         "meterstream",
         "exactly once; state in Kafka and RocksDB",
-        lambda: [sys.executable, "-m", "app.cli", "worker"],
+        _worker(sys.executable),
+        is_ours=True,
     ),
     Side(
         "streams-alo",
@@ -106,3 +113,21 @@ SIDES: Final = (
     ),
 )
 """In the order of a run."""
+
+
+def with_interpreters(sides: Sequence[Side], interpreters: Sequence[str]) -> list[Side]:
+    """Return the sides, and after our own one more for each other interpreter, which has our packages installed."""
+    found: list[Side] = []
+    for side in sides:
+        found.append(side)
+        if side.is_ours:
+            for interpreter in interpreters:
+                version = _version(interpreter)
+                name, title = f"{side.name}-{version}", f"{side.title}, Python {version}"
+                found.append(replace(side, name=name, title=title, command=_worker(interpreter)))
+    return found
+
+
+def _version(interpreter: str) -> str:
+    command = [interpreter, "-c", "import platform; print(platform.python_version())"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
