@@ -10,7 +10,7 @@ import contextlib
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -44,7 +44,7 @@ from app.streams.tables import (
     interval_entries,
     priced_entry,
 )
-from app.streams.timeouts import REQUEST_TIMEOUT_MS
+from app.streams.timeouts import REQUEST_TIMEOUT_MS, RETRY_MS, RETRY_SOON_MS, SOON_FOR_S
 from app.streams.topics import STATE_BYTES, TopicNames
 from app.streams.validate import reading_of
 from app.streams.walks import Walk
@@ -120,7 +120,7 @@ class Shard:
             max_request_size=max(4 * settings.max_record_bytes, STATE_BYTES) + settings.producer_max_batch_bytes,
             linger_ms=0,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
-            retry_backoff_ms=50,
+            retry_backoff_ms=RETRY_MS,
         )
         self.store: PartitionStore
         self.backlog: Final = Backlog()
@@ -342,7 +342,8 @@ class Shard:
         caught_up = self._end_backlog()
         self.pipeline.settle(worked_s)
         # The client retries for ever when no broker answers; a shard that waits for it could not be closed.
-        await asyncio.wait_for(self._commit(positions), COMMIT_TIMEOUT_S)
+        async with self._retrying_soon():
+            await asyncio.wait_for(self._commit(positions), COMMIT_TIMEOUT_S)
         if caught_up and self.pipeline.prices_at_once:
             await self._feed.stop_reading([self._intervals])
         log.debug(
@@ -388,6 +389,18 @@ class Shard:
         for affected in work.affected:
             for location_id in sorted(affected.location_ids):
                 yield from self.pipeline.walks_over(location_id, affected.start_us, affected.end_us)
+
+    @contextlib.asynccontextmanager
+    async def _retrying_soon(self) -> AsyncIterator[None]:
+        """Let the producer send again soon what a broker is not ready for yet; not for long, lest it call all the time."""
+        sender = self._producer._sender  # noqa: SLF001 - the client's own pause is the same from the first time on
+        later = asyncio.get_running_loop().call_later(SOON_FOR_S, setattr, sender, "_retry_backoff", RETRY_MS / 1000)
+        sender._retry_backoff = RETRY_SOON_MS / 1000  # noqa: SLF001
+        try:
+            yield
+        finally:
+            later.cancel()
+            sender._retry_backoff = RETRY_MS / 1000  # noqa: SLF001
 
     async def _commit(self, positions: dict[TP, int]) -> None:
         names, outbox = self._parts.names, self._outbox

@@ -13,3 +13,13 @@ again has the same sequence number, which the broker knows.
 In a cluster the copies of a batch may have to wait longer than this for a broker that was lost, until the others have given
 it up (`broker.session.timeout.ms`, 9 s by default): the batch is sent again meanwhile, or its shard is opened anew.
 """
+
+RETRY_MS: Final = 50
+"""After so long a request is sent again that a broker could not serve."""
+
+RETRY_SOON_MS: Final = 5
+"""The same while a transaction has only just begun to be committed: in one of ten the coordinator, or the broker's check of a
+batch, is a few milliseconds behind, and nothing is wrong."""
+
+SOON_FOR_S: Final = 0.3
+"""How long that may be so; whoever is not ready by then is away."""
