@@ -1,4 +1,4 @@
-"""What a new owner of a partition has to follow of the documents that changed before it came."""
+"""A shard by itself: which documents a new owner has to follow, and how soon its producer asks a broker again."""
 
 import asyncio
 from collections.abc import Iterable
@@ -12,6 +12,7 @@ from app.streams.reference import Positions, ReferenceReader
 from app.streams.shard import Shard, ShardParts
 from app.streams.shards import Shards
 from app.streams.store import StoreCache
+from app.streams.timeouts import RETRY_MS, RETRY_SOON_MS, SOON_FOR_S
 from app.streams.topics import topic_names
 
 
@@ -23,14 +24,19 @@ class _NoFeed:
     async def stop_reading(self, tps: Iterable[TP]) -> None: ...
 
 
+def parts_of_a_worker() -> ShardParts:
+    settings = load_settings({})
+    return ShardParts(
+        settings=settings, names=topic_names(settings), book=ReferenceBook(), gate=Gate(), cache=StoreCache(1)
+    )
+
+
 def opened_by_a_worker_that_has_read(read: Positions, before: Positions) -> Positions:
     """Return up to which documents a partition's prices are right, once another worker has opened it."""
 
     async def opened() -> Positions:
-        settings = load_settings({})
-        names, book = topic_names(settings), ReferenceBook()
-        parts = ShardParts(settings=settings, names=names, book=book, gate=Gate(), cache=StoreCache(1))
-        reader = ReferenceReader(settings, names, book, lambda _: None)
+        parts = parts_of_a_worker()
+        reader = ReferenceReader(parts.settings, parts.names, parts.book, lambda _: None)
         reader._positions = read
         shard = Shard(0, parts, _NoFeed(), lambda *_: None)
         shard.meta.reference = before
@@ -52,3 +58,26 @@ def test_a_worker_that_has_read_less_than_the_owner_before_says_so() -> None:
     read = {"meter.tariffs": {"0": 7, "1": 5}, "meter.series": {"0": 2}}
     expected = {"meter.tariffs": {"0": 7, "1": 3}, "meter.series": {"0": 2}}
     assert opened_by_a_worker_that_has_read(read, before) == expected
+
+
+def test_a_broker_is_asked_again_soon_while_a_transaction_has_just_begun_to_be_committed_and_rarely_when_it_is_away() -> (
+    None
+):
+    """Else eight partitions would call a broker that is away sixteen hundred times a second."""
+
+    async def pauses() -> list[float]:
+        shard = Shard(0, parts_of_a_worker(), _NoFeed(), lambda *_: None)
+        sender = shard._producer._sender
+        seen = [sender._retry_backoff]
+        async with shard._retrying_soon():
+            seen.append(sender._retry_backoff)
+            await asyncio.sleep(SOON_FOR_S + 0.2)
+            seen.append(sender._retry_backoff)
+        async with shard._retrying_soon():
+            seen.append(sender._retry_backoff)
+        seen.append(sender._retry_backoff)
+        await shard.close()
+        return seen
+
+    rare, soon = RETRY_MS / 1000, RETRY_SOON_MS / 1000
+    assert asyncio.run(pauses()) == [rare, soon, rare, soon, rare]
