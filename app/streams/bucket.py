@@ -154,7 +154,8 @@ class Bucketer:
                 table.put(text.interval_id(changed.start_us), changed, meter)
         if known != grid:
             table.put_grid(text.prefix, _grid_name(meter))
-        meter.newest_start_us = table.newest_start_us(text.prefix)
+        # A meter without a grid has no intervals, for the two are put together; an iterator of the store would find none.
+        meter.newest_start_us = None if known is None else table.newest_start_us(text.prefix)
 
 
 def _grid_name(meter: Meter) -> str:
