@@ -113,7 +113,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--locations", type=int, nargs="+", default=[10_000])
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--sides", nargs="+", choices=names, default=names, metavar="SIDE", help=", ".join(names))
+    usual = [side.name for side in SIDES if not side.only_if_named]
+    parser.add_argument("--sides", nargs="+", choices=names, default=usual, metavar="SIDE", help=", ".join(names))
     parser.add_argument(
         "--python", nargs="+", default=[], metavar="PATH", help="run meterstream with these interpreters too"
     )
