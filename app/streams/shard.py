@@ -10,7 +10,7 @@ import contextlib
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -342,7 +342,7 @@ class Shard:
         caught_up = self._end_backlog()
         self.pipeline.settle(worked_s)
         # The client retries for ever when no broker answers; a shard that waits for it could not be closed.
-        async with self._retrying_soon():
+        with self._retrying_soon():
             await asyncio.wait_for(self._commit(positions), COMMIT_TIMEOUT_S)
         if caught_up and self.pipeline.prices_at_once:
             await self._feed.stop_reading([self._intervals])
@@ -390,8 +390,8 @@ class Shard:
             for location_id in sorted(affected.location_ids):
                 yield from self.pipeline.walks_over(location_id, affected.start_us, affected.end_us)
 
-    @contextlib.asynccontextmanager
-    async def _retrying_soon(self) -> AsyncIterator[None]:
+    @contextlib.contextmanager
+    def _retrying_soon(self) -> Iterator[None]:
         """Let the producer send again soon what a broker is not ready for yet; not for long, lest it call all the time."""
         sender = self._producer._sender  # noqa: SLF001 - the client's own pause is the same from the first time on
         later = asyncio.get_running_loop().call_later(SOON_FOR_S, setattr, sender, "_retry_backoff", RETRY_MS / 1000)
