@@ -101,7 +101,7 @@ async def measure(bootstrap_servers: str, load: Load) -> dict[str, float]:
             cpu_s, wall_s = sum(worker.cpu_s() for worker in workers) - cpu_s, time.monotonic() - wall_s
             memory_mb = max(worker.peak_memory_mb() for worker in workers)
         priced = await read_all(settings, topic_names(settings).priced)
-        complete = len({record.key for record in priced if b'"complete":true' in record.value})
+        complete = sum(b'"complete":true' in record.value for record in priced)
         expected = load.locations * (load.steps * load.seconds // _INTERVAL_S)
         if complete != expected:
             message = f"{complete} complete intervals were priced, expected {expected}"
