@@ -18,7 +18,7 @@ RETRY_MS: Final = 50
 """After so long a request is sent again that a broker could not serve."""
 
 RETRY_SOON_MS: Final = 5
-"""The same while a transaction has only just begun to be committed: in one of ten the coordinator, or the broker's check of a
+"""The same while a transaction has only just begun to be committed: in about one of a hundred the coordinator, or the check of a
 batch, is a few milliseconds behind, and nothing is wrong."""
 
 SOON_FOR_S: Final = 0.3
