@@ -20,6 +20,7 @@ from rocksdict import (
     BlockBasedOptions,
     Cache,
     DbClosedError,
+    DBCompactionStyle,
     DBCompressionType,
     Options,
     Rdict,
@@ -41,6 +42,9 @@ _MEMTABLE_BYTES: Final = 16 * 1024 * 1024
 _MEMTABLES: Final = 2
 _UNWRITTEN_BYTES: Final = 32 * 1024 * 1024
 """Of all stores of a process together; RocksDB writes the largest of them to a file when there is about as much."""
+_SORTED_RUNS: Final = 8
+"""So many files lie beside each other before some are merged: fewer cost more merging, and the filters say where not to look."""
+_BLOCK_BYTES: Final = 8 * 1024
 _BLOOM_BITS: Final = 10
 _WITHOUT_LOG: Any = WriteOptions()
 _WITHOUT_LOG.disable_wal = True
@@ -344,7 +348,11 @@ def _options(cache: StoreCache) -> Options:
     options.set_compression_type(DBCompressionType.lz4())
     options.set_keep_log_file_num(2)
     options.set_max_background_jobs(2)
+    # By levels, each file of every flush would be merged with all of the next level: ids of all meters are in each of them.
+    options.set_compaction_style(DBCompactionStyle.universal())
+    options.set_level_zero_file_num_compaction_trigger(_SORTED_RUNS)
     table = BlockBasedOptions()
+    table.set_block_size(_BLOCK_BYTES)
     table.set_bloom_filter(_BLOOM_BITS, block_based=False)
     table.set_block_cache(cache.cache)
     table.set_cache_index_and_filter_blocks(True)

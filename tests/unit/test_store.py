@@ -6,10 +6,12 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from rocksdict import Options
 
 from app.streams.faults import StoreCorruptError, StoreError
 from app.streams.store import PartitionStore, StoreCache, lock_data_dir
@@ -78,6 +80,45 @@ def _properties_of(store: PartitionStore) -> dict[str, str]:
     store.close()
     assert told is not None
     return dict(line.strip().partition("=")[::2] for line in told.split(";"))
+
+
+def test_a_store_whose_files_were_merged_by_levels_is_taken_over(tmp_path: Path) -> None:
+    """Versions up to 0.1.0 merged them so; a worker that is brought up to date need not read its changelogs again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.streams.store._options", _by_levels)
+        old = opened(tmp_path / "store")
+        held = {b"%07d" % (number * 7919 % 20_000): b"%07d" % number * 40 for number in range(20_000)}
+        old.write(held.items(), {"topic": 20_000})
+        old._db.flush()
+        _eventually(lambda: old._db.property_int_value("rocksdb.num-files-at-level0") == 0)
+        assert any(old._db.property_int_value(f"rocksdb.num-files-at-level{level}") for level in range(1, 7))
+        old.close()
+    store = opened(tmp_path / "store")
+    assert (dict(store.items(b"0", b"9")), store.position("topic")) == (held, 20_000)
+    for number in range(12):
+        changed = {key: b"%d" % number * 300 for key in held if key.endswith(b"%d" % (number % 10))}
+        store.write(changed.items(), {"topic": 20_001 + number})
+        store._db.flush()
+        held |= changed
+    _eventually(lambda: store._db.property_int_value("rocksdb.num-files-at-level0") < 12)
+    assert dict(store.items(b"0", b"9")) == held
+    store.close()
+
+
+def _by_levels(_: StoreCache) -> Options:
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_write_buffer_size(256 * 1024)
+    options.set_level_zero_file_num_compaction_trigger(1)
+    options.set_max_bytes_for_level_base(1024 * 1024)
+    return options
+
+
+def _eventually(is_so: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    end_s = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
 
 
 def test_the_store_of_other_topics_is_begun_anew(tmp_path: Path) -> None:
