@@ -7,6 +7,8 @@ exact. Rounding to µWh happens once, half to even.
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import Final
 
+import msgspec
+
 from app.domain.records import Units
 
 UWH_PER_WH: Final = 1_000_000
@@ -19,6 +21,9 @@ _POWER_UNITS_W: Final[dict[Units, int]] = {"W": 1, "KW": 1000}
 _ENERGY_UNITS_UWH: Final[dict[Units, int]] = {"WH": UWH_PER_WH, "KWH": UWH_PER_KWH}
 _SAFE_UWH: Final = 1e12
 _TIE_MARGIN: Final = 1e-3
+_FIRST_WITHOUT_EXPONENT_UWH: Final = 100
+_FIRST_OF_16_DIGITS_UWH: Final = 10**15
+_encode_json: Final = msgspec.json.Encoder().encode
 
 
 def energy_uwh(value: float, units: Units, duration_us: int) -> int:
@@ -55,9 +60,15 @@ def _exact_energy_uwh(value: float, units: Units, duration_us: int) -> int:
 
 
 def watt_hours_text(amount_uwh: int) -> str:
-    """Return an energy as a JSON number of Wh with up to six decimals, exact."""
+    """Return an energy as a JSON number of Wh with up to six decimals, exact. Hot.
+
+    A decimal of at most 15 digits is the shortest text of the double that is nearest to it, and the encoder writes that;
+    with an exponent only where there is nothing before the fourth decimal.
+    """
     if not amount_uwh % UWH_PER_WH:
         return str(amount_uwh // UWH_PER_WH)
+    if _FIRST_WITHOUT_EXPONENT_UWH <= amount_uwh < _FIRST_OF_16_DIGITS_UWH:
+        return _encode_json(amount_uwh / UWH_PER_WH).decode()
     sign = "-" if amount_uwh < 0 else ""
     whole, micro = divmod(abs(amount_uwh), UWH_PER_WH)
     return f"{sign}{whole}.{micro:06d}".rstrip("0")
