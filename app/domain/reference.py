@@ -350,7 +350,13 @@ def _location_change(location_id: str, old: Location | None, new: Location | Non
         and (old.timezone, old.interval_minutes) != (new.timezone, new.interval_minutes)
     )
     old_links, new_links = (() if location is None else location.links for location in (old, new))
-    stretches = [stretch for direction in _DIRECTIONS for stretch in _changed_links(direction, old_links, new_links)]
+    if old is None or new is None:
+        # As for each of them when a worker reads all that there are.
+        stretches = [stretch for link in (*old_links, *new_links) if (stretch := _stretch(link))[0] < stretch[1]]
+    else:
+        stretches = [
+            stretch for direction in _DIRECTIONS for stretch in _changed_links(direction, old_links, new_links)
+        ]
     old_carbon, new_carbon = (None if location is None else location.carbon_series_id for location in (old, new))
     if grid_changed or old_carbon != new_carbon:
         stretches = [(BEGINNING_US, END_US)]

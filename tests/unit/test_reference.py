@@ -50,6 +50,28 @@ def only(*location_ids: str, start_us: int | None = None, end_us: int | None = N
     return Affected(frozenset(location_ids), start_us, end_us)
 
 
+@pytest.mark.parametrize(
+    "links",
+    [
+        (),
+        (on("t"),),
+        (on("t", FEBRUARY),),
+        (on("t", None, FEBRUARY), on("u", MARCH)),
+        (on("t", FEBRUARY, MARCH), TariffLink("EXPORT", "e", JANUARY, FEBRUARY)),
+        (on("t", FEBRUARY, FEBRUARY), TariffLink("LOCAL", "l", MARCH)),
+    ],
+)
+@pytest.mark.parametrize("carbon", [None, "S"])
+def test_a_location_that_comes_or_goes_affects_what_its_links_do(
+    links: tuple[TariffLink, ...], carbon: str | None
+) -> None:
+    book, whole = ReferenceBook(), at("l", *links, carbon_series_id=carbon)
+    book.put_location(at("l"))
+    linked, unlinked = book.put_location(whole), book.put_location(at("l"))
+    book.remove_location("l")
+    assert (book.put_location(whole), book.remove_location("l")) == (linked, unlinked)
+
+
 def test_an_unchanged_document_affects_nothing() -> None:
     book = ReferenceBook()
     for _ in range(2):
