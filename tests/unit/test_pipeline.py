@@ -8,6 +8,8 @@ import pytest
 from app.domain.instants import parse_instant_us
 from app.domain.partitioning import partition_for
 from app.domain.reference import ReferenceBook
+from app.streams.cost import Pricer
+from app.streams.faults import StoreError
 from app.streams.pipeline import Context, Pipeline
 from app.streams.sources import Log, origin_of
 from app.streams.tables import MemoryStore, Tables
@@ -189,6 +191,24 @@ def test_a_day_in_a_month_that_is_one_interval_is_refused_after_a_restart_too() 
     partition.open()
     partition.finish()
     assert [decode_rejected(value).error for value in partition.rejected] == ["overlaps_existing_period"]
+
+
+def test_a_fault_of_the_disk_is_no_fault_of_what_is_tried_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What raises is tried again by itself, and refused only where it is to blame."""
+
+    def failing(*_: Any) -> Any:
+        raise next(faults)
+
+    sink = ListSink()
+    pipeline = Pipeline(Context(0, 1, RECORDS.topic), Tables(MemoryStore()), book_of(LOCATION), sink, validate=failing)
+    faults = iter([ValueError(), StoreError("the disk is full")])
+    with pytest.raises(StoreError):
+        pipeline.take_records(RECORDS, [message(record("00:00", "00:30"), 0)])
+    monkeypatch.setattr(Pricer, "price", failing)
+    faults = iter([ValueError(), StoreError("the disk is full")])
+    with pytest.raises(StoreError):
+        pipeline.take_intervals(INTERVALS, [message(b"{}", 0)])
+    assert sink.sent == []
 
 
 # Records of other partitions
