@@ -71,7 +71,6 @@ class _OfflineSink:
         value: bytes | None,
         *,
         partition: int | None = None,  # noqa: ARG002 - there is one partition
-        timestamp_ms: int | None = None,  # noqa: ARG002 - nothing is timed
         headers: Sequence[tuple[str, bytes]] = (),  # noqa: ARG002 - nothing is forwarded
     ) -> None:
         """Keep an output."""

@@ -121,7 +121,7 @@ async def measure_stages(locations: int, steps: int) -> dict[str, float]:
             budget.spend("write the store", store.write, [*entries, (META_KEY, meta)], {})
             budget.spend("forget the transaction", tables.committed)
             outputs.clear()
-            outbox._builders.clear()  # noqa: SLF001 - nobody sends them
+            outbox._batches.clear()  # noqa: SLF001 - nobody sends them
             outbox._full.clear()  # noqa: SLF001
         store.close()
         await producer.stop()

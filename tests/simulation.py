@@ -43,7 +43,6 @@ class Sent(NamedTuple):
     key: bytes | None
     value: bytes | None
     partition: int | None
-    timestamp_ms: int | None
     headers: Sequence[tuple[str, bytes]]
 
 
@@ -60,10 +59,9 @@ class ListSink:
         value: bytes | None,
         *,
         partition: int | None = None,
-        timestamp_ms: int | None = None,
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
-        self.sent.append(Sent(output, key, value, partition, timestamp_ms, headers))
+        self.sent.append(Sent(output, key, value, partition, headers))
 
     def values(self, output: Output) -> list[bytes]:
         """Return the values that were put out; what deletes has none."""

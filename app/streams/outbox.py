@@ -10,6 +10,7 @@ from app.streams.pipeline import Output
 from app.streams.topics import TopicNames
 
 _Target = tuple[str, int]
+_Header = tuple[str, bytes]
 
 
 class Outbox:
@@ -25,7 +26,10 @@ class Outbox:
             "rejected": names.rejected,
             "records_by_location": names.records_by_location,
         }
-        self._builders: dict[_Target, Any] = {}
+        self._own: Final[Mapping[Output, _Target]] = {
+            output: (topic, partition) for output, topic in self._topic_of.items()
+        }
+        self._batches: dict[_Target, Any] = {}
         self._full: list[tuple[_Target, Any]] = []
         self._sent: list[tuple[_Target, int, asyncio.Future[Any]]] = []
         self.now_ms = 0
@@ -37,55 +41,46 @@ class Outbox:
         value: bytes | None,
         *,
         partition: int | None = None,
-        timestamp_ms: int | None = None,
-        headers: Sequence[tuple[str, bytes]] = (),
+        headers: Sequence[_Header] = (),
     ) -> None:
         """Add an output; None deletes."""
-        target = (self._topic_of[output], self._partition if partition is None else partition)
-        self.append(target, key, value, timestamp_ms, headers)
+        target = self._own[output] if partition is None else (self._topic_of[output], partition)
+        self.append(target, key, value, headers)
 
-    def append(
-        self,
-        target: _Target,
-        key: bytes | None,
-        value: bytes | None,
-        timestamp_ms: int | None = None,
-        headers: Sequence[tuple[str, bytes]] = (),
-    ) -> None:
+    def append(self, target: _Target, key: bytes | None, value: bytes | None, headers: Sequence[_Header] = ()) -> None:
         """Add a message for a topic and partition; None deletes."""
-        builder = self._builders.get(target)
-        headers = list(headers)
-        timestamp = self.now_ms if timestamp_ms is None else timestamp_ms
-        if builder is not None:
-            if builder.append(timestamp=timestamp, key=key, value=value, headers=headers) is not None:
+        batch = self._batches.get(target)
+        listed = list(headers)
+        if batch is not None:
+            if batch.append(timestamp=self.now_ms, key=key, value=value, headers=listed) is not None:
                 return
-            self._full.append((target, builder))
-        builder = self._builders[target] = self._producer.create_batch()
-        builder.append(timestamp=timestamp, key=key, value=value, headers=headers)
+            self._full.append((target, batch))
+        batch = self._batches[target] = self._producer.create_batch()
+        batch.append(timestamp=self.now_ms, key=key, value=value, headers=listed)
 
     def count(self, target: _Target) -> int:
         """Return how many messages there are for a target in this transaction so far, whether sent or not."""
         sent = sum(count for at, count, _ in self._sent if at == target)
-        full = sum(builder.record_count() for at, builder in self._full if at == target)
-        return sent + full + (self._builders[target].record_count() if target in self._builders else 0)
+        full = sum(batch.record_count() for at, batch in self._full if at == target)
+        return sent + full + (self._batches[target].record_count() if target in self._batches else 0)
 
     async def send_full(self) -> None:
         """Hand the batches that are full to the producer."""
         full, self._full = self._full, []
-        for target, builder in full:
-            await self._send(target, builder)
+        for target, batch in full:
+            await self._send(target, batch)
 
     async def send_all(self) -> None:
         """Hand everything to the producer."""
         await self.send_full()
-        builders, self._builders = self._builders, {}
-        for target, builder in builders.items():
-            await self._send(target, builder)
+        batches, self._batches = self._batches, {}
+        for target, batch in batches.items():
+            await self._send(target, batch)
 
-    async def _send(self, target: _Target, builder: Any) -> None:
-        builder.close()
-        count = builder.record_count()
-        future = await self._producer.send_batch(builder, target[0], partition=target[1])
+    async def _send(self, target: _Target, batch: Any) -> None:
+        batch.close()
+        count = batch.record_count()
+        future = await self._producer.send_batch(batch, target[0], partition=target[1])
         # When the transaction fails nobody asks the other batches any more what became of them.
         future.add_done_callback(_hear)
         self._sent.append((target, count, future))

@@ -58,7 +58,6 @@ class Sink(Protocol):
         value: bytes | None,
         *,
         partition: int | None = None,
-        timestamp_ms: int | None = None,
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
         """Add a message to the outputs, None to delete; without a partition it goes to the pipeline's own."""

@@ -323,14 +323,14 @@ class SimulatedShard:
         """Send the outputs that there are."""
         sent = list(self._sink.sent)
         self._sink.sent.clear()
-        for output, key, value, partition, timestamp_ms, headers in sent:
+        for output, key, value, partition, headers in sent:
             if output == "records_by_location" and self._fault == "forwarded dropped":
                 continue
             given = value
             if output == "intervals" and self._fault == "revision from a clock":
                 given = value.replace(b'"revision":', b'"revision":%d' % (self.broker.now_ms % 9 + 1), 1)
             at = (_TOPICS[output], self.partition if partition is None else partition)
-            self.broker.append(at, key, given, transaction, timestamp_ms=timestamp_ms, headers=headers)
+            self.broker.append(at, key, given, transaction, headers=headers)
             yield f"sent {output}"
 
     def _commit(self, transaction: Transaction) -> Iterator[str]:
