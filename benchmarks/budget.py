@@ -34,8 +34,7 @@ from app.streams.tables import (
     Meta,
     Tables,
     changelog_entries,
-    interval_entries,
-    priced_entry,
+    store_entries,
 )
 from app.streams.topics import topic_names
 from app.wire.location import parse_location
@@ -116,9 +115,7 @@ async def measure_stages(locations: int, steps: int) -> dict[str, float]:
             changes = tables.changes
             logged = budget.spend("encode states", _entries, changes)
             budget.spend("put into batches", _put, outbox, outputs, logged, names.intervals_changelog)
-            entries = [entry for each in logged for entry in interval_entries(*each, held)]
-            entries += [priced_entry(key.encode(), value) for key, value in changes.priced.items()]
-            budget.spend("write the store", store.write, [*entries, (META_KEY, meta)], {})
+            budget.spend("write the store", _store, store, logged, changes, held, meta)
             budget.spend("forget the transaction", tables.committed)
             outputs.clear()
             outbox._batches.clear()  # noqa: SLF001 - nobody sends them
@@ -134,6 +131,10 @@ async def measure_stages(locations: int, steps: int) -> dict[str, float]:
 def _decode(chunk: Sequence[OfflineMessage]) -> None:
     for message in chunk:
         decode_record(message.value)
+
+
+def _store(store: PartitionStore, logged: list[Entry], changes: Changes, held: set[bytes], meta: bytes) -> None:
+    store.write([*store_entries(logged, changes, held), (META_KEY, meta)], {})
 
 
 def _entries(changes: Changes) -> list[Entry]:
@@ -161,6 +162,8 @@ def _put(outbox: Outbox, outputs: list[tuple[Any, ...]], logged: list[Any], chan
         outbox.emit(output, key, value)
     for key, value in logged:
         outbox.append((changelog, 0), key, value)
+    for batch in (*(full for _, full in outbox._full), *outbox._batches.values()):  # noqa: SLF001 - as the producer does
+        batch._build()  # noqa: SLF001
 
 
 async def measure_floors(bootstrap_servers: str, locations: int, steps: int) -> dict[str, float]:

@@ -26,7 +26,7 @@ from app.streams.pipeline import Context, Output, Pipeline
 from app.streams.shard import REPRICE_SLICE
 from app.streams.sources import Log, OfflineMessage
 from app.streams.store import PartitionStore, StoreCache
-from app.streams.tables import Tables, changelog_entries, interval_entries, priced_entry
+from app.streams.tables import Tables, changelog_entries, store_entries
 from app.streams.walks import Walk
 from app.wire.location import parse_location
 from app.wire.tariff import parse_tariff
@@ -133,9 +133,7 @@ class _Partition:
     def _commit(self) -> None:
         self._pipeline.settle(0.0)
         changes = self._tables.changes
-        for key, value in changelog_entries(changes):
-            self._store.write(interval_entries(key, value), {})
-        self._store.write((priced_entry(key.encode(), value) for key, value in changes.priced.items()), {})
+        self._store.write(store_entries(list(changelog_entries(changes)), changes, set()), {})
         self._tables.committed()
 
 

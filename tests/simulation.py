@@ -13,7 +13,15 @@ from app.domain.reference import ReferenceBook
 from app.streams.pipeline import Context, Output, Pipeline
 from app.streams.retention import NO_LIMITS, AgeLimits
 from app.streams.sources import Log, OfflineMessage
-from app.streams.tables import HELD_MARK, MemoryStore, Tables, changelog_entries, interval_entries, priced_entry
+from app.streams.tables import (
+    HELD_MARK,
+    MemoryStore,
+    Tables,
+    changelog_entries,
+    interval_entries,
+    priced_entry,
+    store_entries,
+)
 from app.streams.walks import Walk
 from app.wire.interval import decode_state
 from app.wire.location import parse_location
@@ -166,10 +174,9 @@ class SimulatedPartition:
             else:
                 {"intervals": self.intervals, "priced": self.priced}[output].append((key or b"", value))
         changes = self.tables.changes
-        for key, value in changelog_entries(changes):
-            self.changelog.append((key, value))
-            self.store.write(interval_entries(key, value, self._held_keys))
-        self.store.write(priced_entry(interval_id.encode(), value) for interval_id, value in changes.priced.items())
+        logged = list(changelog_entries(changes))
+        self.changelog += logged
+        self.store.write(store_entries(logged, changes, self._held_keys))
         self.closed = (self.pipeline.retention.closed_us, self.pipeline.retention.sure_us())
         self.records_to, self.intervals_to = self._ahead
         self.counts.update(self.pipeline.metrics)

@@ -35,14 +35,11 @@ from app.streams.store import PartitionStore, StoreCache
 from app.streams.tables import (
     HELD_MARK,
     META_KEY,
-    Changes,
-    Entry,
     Meta,
     Tables,
     changelog_entries,
     decode_meta,
-    interval_entries,
-    priced_entry,
+    store_entries,
 )
 from app.streams.timeouts import REQUEST_TIMEOUT_MS, RETRY_MS, RETRY_SOON_MS, SOON_FOR_S
 from app.streams.topics import STATE_BYTES, TopicNames
@@ -432,9 +429,8 @@ class Shard:
                 backlog.taken_to = backlog.known_to
         await self._producer.commit_transaction()
         changelogs = (changelog, (names.priced, self.partition))
-        self.store.write(
-            self._store_entries(logged, changes, meta), {at[0]: ends[at] for at in changelogs if at in ends}
-        )
+        entries = store_entries(logged, changes, self._held_keys)
+        self.store.write([*entries, (META_KEY, meta)], {at[0]: ends[at] for at in changelogs if at in ends})
         self._tables.committed()
         self._transactions += 1
         self._committed_at_s = time.monotonic()
@@ -453,12 +449,3 @@ class Shard:
             totals[name] = totals.get(name, 0) + count
             self.recent[name] += count
         metrics.clear()
-
-    def _store_entries(self, logged: list[Entry], changes: Changes, meta: bytes) -> Iterator[Entry]:
-        """Yield what a committed transaction means for the store."""
-        held = self._held_keys
-        for key, value in logged:
-            yield from interval_entries(key, value, held)
-        for interval_id, value in changes.priced.items():
-            yield priced_entry(interval_id.encode(), value)
-        yield META_KEY, meta

@@ -5,7 +5,7 @@ is forgotten with this object when the transaction, or the partition, is lost.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, Protocol
 
@@ -75,41 +75,60 @@ decode_meta: Final = msgspec.json.Decoder(Meta).decode
 
 
 class Changes:
-    """What one transaction changed in the two tables; `ids_of_meter` are in order."""
+    """What one transaction changed in the two tables; `unsorted` are ids of `intervals` that nobody has asked for yet."""
 
     __slots__ = (
+        "_ids_of_meter",
         "_priced_of_meter",
-        "_unsorted",
+        "_unsorted_priced",
         "complete",
         "deleted",
         "grids",
-        "ids_of_meter",
         "intervals",
         "priced",
+        "unsorted",
         "walks",
     )
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self.intervals: dict[str, tuple[Interval, Meter]] = {}
-        self.ids_of_meter: dict[str, list[str]] = {}
+        self._ids_of_meter: dict[str, list[str]] = {}
+        self.unsorted: list[str] = []
         self.complete: list[str] = []
         self.deleted: set[str] = set()
         self.priced: dict[str, bytes | None] = {}
         self._priced_of_meter: dict[str, list[str]] = {}
-        self._unsorted: list[str] = []
+        self._unsorted_priced: list[str] = []
         self.grids: dict[str, str] = {}
         self.walks: dict[str, bytes | None] = {}
+
+    def delete_interval(self, interval_id: str) -> None:
+        """Let an interval be deleted, whatever became of it before."""
+        if self.intervals.pop(interval_id, None) is not None:
+            self.ids_of(prefix_of(interval_id)).remove(interval_id)
+        self.deleted.add(interval_id)
+
+    def ids_of(self, prefix: str) -> list[str]:
+        """Return the ids of a meter's intervals that are others now, in order; hardly anybody asks."""
+        return self.ids_of_meter().get(prefix, [])
+
+    def ids_of_meter(self) -> Mapping[str, list[str]]:
+        """Return the ids of each meter's intervals that are others now, in order."""
+        unsorted, self.unsorted = self.unsorted, []
+        for interval_id in unsorted:
+            _insert(self._ids_of_meter.setdefault(prefix_of(interval_id), []), interval_id)
+        return self._ids_of_meter
 
     def put_priced(self, interval_id: str, value: bytes) -> None:
         """Replace the published record of an interval. Hot."""
         if interval_id not in self.priced:
-            self._unsorted.append(interval_id)
+            self._unsorted_priced.append(interval_id)
         self.priced[interval_id] = value
 
     def priced_of(self, prefix: str) -> list[str]:
         """Return the ids of a meter's intervals whose published records are others now, in order: tiers ask for them."""
-        unsorted, self._unsorted = self._unsorted, []
+        unsorted, self._unsorted_priced = self._unsorted_priced, []
         for interval_id in unsorted:
             _insert(self._priced_of_meter.setdefault(prefix_of(interval_id), []), interval_id)
         return self._priced_of_meter.get(prefix, [])
@@ -150,11 +169,11 @@ class Tables:
         return found
 
     def put_interval(self, interval_id: str, interval: Interval, meter: Meter) -> None:
-        """Replace the state of an interval."""
+        """Replace the state of an interval. Hot."""
         self._intervals[interval_id] = interval
         changes = self.changes
         if interval_id not in changes.intervals:
-            _insert(changes.ids_of_meter.setdefault(meter.text.prefix, []), interval_id)
+            changes.unsorted.append(interval_id)
         changes.intervals[interval_id] = (interval, meter)
 
     def note_complete(self, interval_id: str) -> None:
@@ -163,13 +182,10 @@ class Tables:
 
     def delete(self, interval_id: str) -> None:
         """Delete an interval and its price. Nobody may ask for the interval again in the open transaction."""
-        changes = self.changes
         self._intervals.pop(interval_id, None)
         self._fresh.discard(interval_id)
-        if changes.intervals.pop(interval_id, None) is not None:
-            changes.ids_of_meter[prefix_of(interval_id)].remove(interval_id)
-        changes.deleted.add(interval_id)
-        changes.priced[interval_id] = None
+        self.changes.delete_interval(interval_id)
+        self.changes.priced[interval_id] = None
 
     def note_first(self, interval_id: str) -> None:
         """Remember that an interval was never there before, so that no price of it can be either."""
@@ -220,7 +236,7 @@ class Tables:
     def prefixes(self, location_id: str) -> list[str]:
         """Return the beginnings of the interval ids of a location's meters, in order."""
         beginning = location_id + "|"
-        found = {prefix for prefix in self.changes.ids_of_meter if prefix.startswith(beginning)}
+        found = {prefix for prefix in self.changes.ids_of_meter() if prefix.startswith(beginning)}
         at, stop = INTERVAL_MARK + beginning.encode(), INTERVAL_MARK + beginning.encode() + AFTER
         while entries := self._store.first(at, stop, 1):
             prefix = prefix_of(entries[0][0][1:].decode())
@@ -233,7 +249,7 @@ class Tables:
         at = INTERVAL_MARK + (prefix.encode() + AFTER if prefix else b"")
         entries = self._store.first(at, INTERVAL_MARK + AFTER, 1)
         found = [prefix_of(key[1:].decode()) for key, _ in entries]
-        found += [fresh for fresh, ids in self.changes.ids_of_meter.items() if ids and fresh > prefix]
+        found += [fresh for fresh, ids in self.changes.ids_of_meter().items() if ids and fresh > prefix]
         return min(found, default=None)
 
     def passing(self, prefix: str, start_us: int, end_us: int, limit: int) -> list[Passing]:
@@ -244,7 +260,7 @@ class Tables:
         first, last = _bound(prefix, start_us).encode(), _bound(prefix, end_us).encode()
         stored = self._store.first(INTERVAL_MARK + first, INTERVAL_MARK + last, limit)
         changes = self.changes
-        changed = changes.ids_of_meter.get(prefix)
+        changed = changes.ids_of(prefix)
         if changed:
             fresh = _between(changed, first.decode(), last.decode())[:limit]
             either = dict(stored) | {INTERVAL_MARK + interval_id.encode(): b"" for interval_id in fresh}
@@ -268,7 +284,7 @@ class Tables:
         stored = self._store.items(INTERVAL_MARK + first.encode(), INTERVAL_MARK + last.encode())
         found = {key[1:].decode(): decode_state(value) for key, value in stored}
         changes = self.changes
-        for interval_id in _between(changes.ids_of_meter.get(prefix, []), first, last):
+        for interval_id in _between(changes.ids_of(prefix), first, last):
             found[interval_id] = changes.intervals[interval_id][0]
         return [found[interval_id] for interval_id in sorted(found)]
 
@@ -277,7 +293,7 @@ class Tables:
         first = INTERVAL_MARK + prefix.encode()
         key = self._store.last_before(first + AFTER, first)
         found = [] if key is None else [key[1:].decode()]
-        found += self.changes.ids_of_meter.get(prefix, [])[-1:]
+        found += self.changes.ids_of(prefix)[-1:]
         return _start_us(max(found)) if found else None
 
     def grid_of(self, prefix: str) -> str | None:
@@ -394,6 +410,21 @@ def interval_entries(key: bytes, value: bytes | None, held: set[bytes] | None = 
             else:
                 held.discard(held_key)
             yield held_key, b"" if is_held else None
+
+
+def store_entries(logged: Sequence[Entry], changes: Changes, held: set[bytes]) -> list[Entry]:
+    """Return what a transaction means for the store, after it was committed: `logged` is what it put into the changelog. Hot.
+
+    `held` as for `interval_entries`.
+    """
+    entries = list(logged)
+    for key, value in logged:
+        # Nearly all are published whole, and few wait meanwhile: no mark is set or taken away.
+        if held or value is None or value.startswith(HELD):
+            entries += islice(interval_entries(key, value, held), 1, None)
+    mark = PRICED_MARK
+    entries += [(mark + interval_id.encode(), value) for interval_id, value in changes.priced.items()]
+    return entries
 
 
 def priced_entry(key: bytes, value: bytes | None) -> Entry:

@@ -30,6 +30,7 @@ from app.streams.tables import (
     decode_meta,
     interval_entries,
     priced_entry,
+    store_entries,
 )
 from app.streams.walks import Walk
 from app.wire.reference import ReferenceDocument, parse_document
@@ -350,8 +351,7 @@ class SimulatedShard:
             if self._fault != "changelog skipped" or self._choose.random() < 0.7:
                 self.broker.append((CHANGELOG, self.partition), key, value, transaction)
             yield "sent to the changelog"
-        entries = [entry for each in logged for entry in interval_entries(*each, self._held_keys)]
-        entries += [priced_entry(key.encode(), value) for key, value in changes.priced.items()]
+        entries = store_entries(logged, changes, self._held_keys)
         if self._fault == "store before commit":
             self._disk.write([*entries, (META_KEY, meta)])
             yield "stored"

@@ -8,7 +8,16 @@ from aiokafka.structs import TopicPartition
 
 from app.streams.changelog import _newest_intervals, _newest_priced
 from app.streams.progress import Progress, Recovered
-from app.streams.tables import GRID_MARK, INTERVAL_MARK, META_KEY, MemoryStore, interval_entries, priced_entry
+from app.streams.tables import (
+    GRID_MARK,
+    INTERVAL_MARK,
+    META_KEY,
+    Changes,
+    MemoryStore,
+    interval_entries,
+    priced_entry,
+    store_entries,
+)
 
 
 class Record(NamedTuple):
@@ -41,6 +50,22 @@ def test_a_store_recovered_fetch_by_fetch_is_the_one_recovered_record_by_record(
         records = records[taken:]
     assert list(by_fetch.items(b"", b"\xff")) == list(one_by_one.items(b"", b"\xff"))
     assert held == {key for key, _ in by_fetch.items(b"h", b"i")}
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_a_store_written_at_each_commit_is_the_one_recovered_from_the_changelog(seed: int) -> None:
+    choose = random.Random(seed)  # noqa: S311 - chance, not secrets
+    recovered, committed = MemoryStore(), MemoryStore()
+    held: set[bytes] = set()
+    for _ in range(12):
+        logged = list({record.key: record.value for record in _records(choose, 6)}.items())
+        changes = Changes()
+        changes.priced = {f"{choose.randrange(8)}": choose.choice([b"price", None]) for _ in range(3)}
+        committed.write(store_entries(logged, changes, held))
+        recovered.write(entry for each in logged for entry in interval_entries(*each))
+        recovered.write(priced_entry(key.encode(), value) for key, value in changes.priced.items())
+    assert list(committed.items(b"", b"\xff")) == list(recovered.items(b"", b"\xff"))
+    assert held == {key for key, _ in committed.items(b"h", b"i")}
 
 
 def test_the_newest_price_of_a_fetch_counts() -> None:
