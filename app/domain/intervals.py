@@ -7,7 +7,7 @@ refused where it overlaps an earlier one only in part, so that no energy is coun
 
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
 import msgspec
 
@@ -107,20 +107,16 @@ class Verdict(Enum):
     SUPERSEDED = "superseded"
 
 
-class Placement(NamedTuple):
-    """The outcome for one reading: a verdict (or the reason of its refusal), and the intervals that are different now."""
-
-    verdict: Verdict | Rejected
-    changed: Sequence[Interval]
-
+Placement = tuple[Verdict | Rejected, Sequence[Interval]]
+"""The outcome for one reading: a verdict (or the reason of its refusal), and the intervals that are different now."""
 
 READINGS_LIMIT: Final = 3600
 """Most readings in one interval: one a second in an hour."""
 
 Bounds = tuple[int, int]
 _NOTHING: Final[Sequence[Interval]] = ()
-_DUPLICATE: Final = Placement(Verdict.DUPLICATE, _NOTHING)
-_SUPERSEDED: Final = Placement(Verdict.SUPERSEDED, _NOTHING)
+_DUPLICATE: Final[Placement] = (Verdict.DUPLICATE, _NOTHING)
+_SUPERSEDED: Final[Placement] = (Verdict.SUPERSEDED, _NOTHING)
 
 
 def place(reading: Reading, bounds: Bounds, existing: Interval | None) -> Placement:
@@ -129,7 +125,7 @@ def place(reading: Reading, bounds: Bounds, existing: Interval | None) -> Placem
     `existing` is the interval's state, or None where no record has touched it.
     """
     if existing is None:
-        return Placement(Verdict.ACCEPTED, (Interval(bounds[0], bounds[1], 1, True, (reading,)),))
+        return (Verdict.ACCEPTED, (Interval(bounds[0], bounds[1], 1, True, (reading,)),))
     start_us, end_us = reading.start_us, reading.end_us
     for other in existing.readings:
         if (other.start_us < end_us and start_us < other.end_us) or other.start_us == start_us:
@@ -137,13 +133,13 @@ def place(reading: Reading, bounds: Bounds, existing: Interval | None) -> Placem
     readings = existing.readings
     if len(readings) >= READINGS_LIMIT:
         return _too_many(existing)
-    if readings and _by_time(readings[-1]) <= (start_us, end_us):
+    if readings and readings[-1].start_us < start_us:
         merged = (*readings, reading)
     else:
         merged = tuple(sorted((*readings, reading), key=_by_time))
     # The bounds, not those of the state: what another grid has emptied still ends where that grid said.
     changed = Interval(bounds[0], bounds[1], existing.revision, True, merged)
-    return Placement(Verdict.ACCEPTED, (changed,))
+    return (Verdict.ACCEPTED, (changed,))
 
 
 Touched = tuple[Bounds | None, Interval | None]
@@ -182,17 +178,17 @@ def place_across(reading: Reading, touched: Iterable[Touched]) -> Placement:
     for interval in changed:
         if len(interval.readings) > READINGS_LIMIT:
             return _too_many(interval)
-    return Placement(Verdict.ACCEPTED, changed)
+    return (Verdict.ACCEPTED, changed)
 
 
 def _too_many(interval: Interval) -> Placement:
     """Return the refusal of a reading for which there is no room: an interval has to fit into a message."""
     at = format_instant(interval.start_us)
     sentence = f"the interval at {at} has {READINGS_LIMIT} records already (expected fewer, longer ones)"
-    return Placement(Rejected("invalid_value", sentence), _NOTHING)
+    return (Rejected("invalid_value", sentence), _NOTHING)
 
 
-_REPLACES: Final = Placement(Verdict.ACCEPTED, _NOTHING)
+_REPLACES: Final[Placement] = (Verdict.ACCEPTED, _NOTHING)
 
 
 def _compare(new: Reading, old: Reading) -> Placement | None:  # noqa: PLR0911 - a case each
@@ -226,7 +222,7 @@ def _overlap(new: Reading, old: Reading) -> Placement:
         f"the period {format_instant(new.start_us)} to {format_instant(new.end_us)} overlaps only in part the period "
         f"{format_instant(old.start_us)} to {format_instant(old.end_us)} of an existing record"
     )
-    return Placement(Rejected("overlaps_existing_period", message), _NOTHING)
+    return (Rejected("overlaps_existing_period", message), _NOTHING)
 
 
 def _remember(new: Reading, old: Reading, states: list[Touched]) -> Placement:
@@ -241,7 +237,7 @@ def _remember(new: Reading, old: Reading, states: list[Touched]) -> Placement:
         for _, i in states
         if i is not None
     ]
-    return Placement(Verdict.DUPLICATE, changed)
+    return (Verdict.DUPLICATE, changed)
 
 
 def _with(reading: Reading, replaced: list[Reading], bounds: Bounds | None, interval: Interval | None) -> Interval:

@@ -34,7 +34,7 @@ ErrorCode = Literal[
 ]
 
 
-class MeterRecord(msgspec.Struct):
+class MeterRecord(msgspec.Struct, gc=False):
     """One record as published; unknown fields are ignored, and null stands for a field that is left out."""
 
     location_id: str

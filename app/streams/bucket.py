@@ -84,19 +84,19 @@ class Bucketer:
                 self._table.put(interval_id, Interval(start_us, bounds[1], 1, True, (reading,)), meter)
                 meter.newest_start_us = start_us
                 return Verdict.ACCEPTED
-            placement = place(reading, bounds, self._table.get(interval_id))
-            for changed in placement.changed:
+            verdict, states = place(reading, bounds, self._table.get(interval_id))
+            for changed in states:
                 self._table.put(interval_id, changed, meter)
-            return placement.verdict
-        placement = place_across(reading, self._touched(reading, meter))
-        for changed in placement.changed:
+            return verdict
+        verdict, states = place_across(reading, self._touched(reading, meter))
+        for changed in states:
             self._table.put(meter.text.interval_id(changed.start_us), changed, meter)
             if meter.newest_start_us is None or changed.start_us > meter.newest_start_us:
                 meter.newest_start_us = changed.start_us
             if not meter.has_months and changed.end_us - changed.start_us > meter.grid.interval_us:
                 meter.has_months = True
                 self._table.put_grid(meter.text.prefix, _grid_name(meter))
-        return placement.verdict
+        return verdict
 
     def _touched(self, reading: Reading, meter: Meter) -> list[Touched]:
         """Return every interval that a reading takes part in, and every other one that it could take readings from."""

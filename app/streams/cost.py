@@ -1,7 +1,9 @@
 """Cost: a published interval becomes a priced record, when that says anything new."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple, Protocol, cast
+from typing import Final, Protocol, cast
+
+from msgspec import Struct
 
 from app.domain.intervals import Interval
 from app.domain.pricing import PricePlan
@@ -35,7 +37,7 @@ class PricedTable(Protocol):
         """Return (start_us, value) of a meter's last record that starts before an instant, or None."""
 
 
-class Outcome(NamedTuple):
+class Outcome(Struct, frozen=True, gc=False):
     """What pricing one interval led to: the record to publish (None: it says nothing new), priced or pending."""
 
     interval_id: str
@@ -61,19 +63,16 @@ class _LazyParts:
         return any(True for _ in self)
 
 
-class _LazyState:
+class _LazyState(Struct, frozen=True, gc=False):
     """The parts of a stored interval, cut only where a tariff boundary cuts it."""
 
-    __slots__ = ("_interval",)
-
-    def __init__(self, interval: Interval) -> None:
-        self._interval = interval
+    interval: Interval
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        return iter(self._interval.parts())
+        return iter(self.interval.parts())
 
     def __bool__(self) -> bool:
-        return bool(self._interval.readings)
+        return bool(self.interval.readings)
 
 
 class Pricer:
@@ -113,7 +112,6 @@ class Pricer:
         """Price an interval that is just being published. Hot."""
         of, readings = meter.meter_id, interval.readings
         start_us, end_us = interval.start_us, interval.end_us
-        _, head, energy_uwh, submitted_at = published
         parts: Sequence[tuple[int, int, int]] = ()
         if len(readings) != 1 or readings[0].start_us != start_us or readings[0].end_us != end_us:
             parts = cast("list[tuple[int, int, int]]", _LazyState(interval))
@@ -121,11 +119,11 @@ class Pricer:
             meter.text.prefix,
             interval_id,
             self._plan(of.location_id, of.tariff_direction),
-            head,
-            (start_us, end_us, energy_uwh),
+            published.head,
+            (start_us, end_us, published.energy_uwh),
             parts,
             of.energy_flow_direction,
-            submitted_at,
+            published.submitted_at,
             self._table.get(interval_id),
         )
 

@@ -233,7 +233,7 @@ def test_an_interval_has_room_for_a_reading_a_second_of_an_hour_and_no_more() ->
     instants = [Reading(at, at, 0, 1.0, 0, 0, at, 0) for at in range(READINGS_LIMIT)]
     full = interval(*instants, bounds=bounds)
     one_less = interval(*instants[:-1], bounds=bounds)
-    assert place(reading(59, 60, offset=9999), bounds, one_less).verdict is Verdict.ACCEPTED
+    assert place(reading(59, 60, offset=9999), bounds, one_less)[0] is Verdict.ACCEPTED
     verdict, changed = place(reading(59, 60, offset=9999), bounds, full)
     assert isinstance(verdict, Rejected)
     assert verdict.error == "invalid_value"
