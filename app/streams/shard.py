@@ -39,6 +39,7 @@ from app.streams.tables import (
     Tables,
     changelog_entries,
     decode_meta,
+    live_limit,
     store_entries,
 )
 from app.streams.timeouts import REQUEST_TIMEOUT_MS, RETRY_MS, RETRY_SOON_MS, SOON_FOR_S
@@ -153,7 +154,7 @@ class Shard:
         settings, names = self._parts.settings, self._parts.names
         value = self.store.get(META_KEY)
         self.meta = Meta(lineage=uuid.uuid4().hex) if value is None else decode_meta(value)
-        self._tables = Tables(self.store)
+        self._tables = Tables(self.store, live_limit(settings.partitions))
         self._outbox = Outbox(self._producer, names, self.partition)
         self.pipeline = Pipeline(
             Context(self.partition, settings.partitions, names.records),
