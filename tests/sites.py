@@ -37,7 +37,19 @@ class Site:
         return [each for each in self.stream.priced(self.location_id) if each["interval_id"] == wanted]
 
     def intervals(self, minute: float) -> list[Json]:
-        """Return what was published about the energy of the interval at a minute, in order."""
+        """Return what was published about the energy of the interval at a minute, in order.
+
+        Of two topics the second can be read first: what the last price says of the interval is waited for.
+        """
+        priced = self.priced(minute)
+        if priced:
+            said = {name: priced[-1][name] for name in _SHARED}
+            self.stream.wait(
+                lambda: any(said.items() <= each.items() for each in self._intervals(minute)), "a price's own interval"
+            )
+        return self._intervals(minute)
+
+    def _intervals(self, minute: float) -> list[Json]:
         wanted = self.interval_id(minute)
         return [each for each in self.stream.intervals(self.location_id) if each["interval_id"] == wanted]
 
@@ -56,6 +68,10 @@ class Site:
         minute = 480_000 + 30 * self._barriers
         self.publish(self.record(minute, 30, 0.001))
         self.await_priced(minute)
+
+
+_SHARED = ("energy_wh", "covered_seconds", "complete", "confidence", "revision")
+"""What an interval and its price say alike."""
 
 
 def sites(stream: Stream, count: int) -> Iterator[Site]:
