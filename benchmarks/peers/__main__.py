@@ -72,10 +72,11 @@ async def _throughput(bootstrap_servers: str, job: Job, sides: Sequence[Side], r
 async def _latency(bootstrap_servers: str, job: Job, sides: Sequence[Side], options: argparse.Namespace) -> None:
     """Run all sides in turn at each rate, and print the table of medians."""
     results: dict[tuple[str, int], list[latency.Quantiles]] = {}
+    tuning = latency.TUNING._replace(commit_interval_ms=options.commit_interval_ms)
     async with arena(job, bootstrap_servers, {}, f"peers-{uuid.uuid4().hex[:6]}.") as here:
         for number, rate, side in itertools.product(range(options.runs), options.rates, sides):
             try:
-                one = await latency.run(here, side, number, rate, options.seconds)
+                one = await latency.run(here, side, number, rate, options.seconds, tuning)
             except RuntimeError as failure:
                 print(f"{side.name} run {number + 1}: failed: {failure}", flush=True)
                 continue
@@ -121,6 +122,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--latency", action="store_true", help="measure single updates at --rates instead")
     parser.add_argument("--rates", type=int, nargs="+", default=[1000, 10_000], help="records a second")
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument(
+        "--commit-interval-ms",
+        type=int,
+        default=latency.TUNING.commit_interval_ms,
+        help="of the others when single updates are measured; meterstream has its own, of 50",
+    )
     parser.add_argument("--recovery", action="store_true", help="lose the disk of --intervals and recover instead")
     parser.add_argument("--intervals", type=int, default=1_000_000)
     options = parser.parse_args(arguments)

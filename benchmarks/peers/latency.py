@@ -84,10 +84,12 @@ class _Watch:
         return len(self.sent_s.keys() - self.arrived_s.keys())
 
 
-async def run(arena: Arena, side: Side, number: int, rate: int, seconds: float) -> Quantiles:
+async def run(  # noqa: PLR0917 - what a run is
+    arena: Arena, side: Side, number: int, rate: int, seconds: float, tuning: Tuning = TUNING
+) -> Quantiles:
     """Run one side once on an input of its own. Raises RuntimeError when its program does not start to price."""
     await arena.empty_input()
-    command, outputs = side.command(), await arena.prepare(side, f"latency-{rate}-{number}", TUNING)
+    command, outputs = side.command(), await arena.prepare(side, f"latency-{rate}-{number}", tuning)
     log_path = arena.folder / f"{outputs.group}.log"
     topic, count = topic_names(arena.settings).records, _FIRST_RECORDS + int(rate * (seconds + _WARM_UP_S))
     made = [whole_interval(each, arena.job.locations) for each in range(count)]
