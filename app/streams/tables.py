@@ -41,7 +41,7 @@ _LEAST_LIVE: Final = 20_000
 def live_limit(partitions: int) -> int:
     """Return how many intervals that wait for more records each of so many partitions keeps in memory.
 
-    One that waits and is not kept is read from the store for each of its records, which costs a sixth of a record more.
+    One that waits and is not kept is read from the store for each of its records, which costs an eighth of a record more.
     """
     return max(_LIVE // partitions, _LEAST_LIVE)
 
