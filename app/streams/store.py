@@ -44,6 +44,7 @@ _UNWRITTEN_BYTES: Final = 32 * 1024 * 1024
 """Of all stores of a process together; RocksDB writes the largest of them to a file when there is about as much."""
 _SORTED_RUNS: Final = 8
 """So many files lie beside each other before some are merged: fewer cost more merging, and the filters say where not to look."""
+_ANY_NUMBER: Final = 1 << 30
 _BLOCK_BYTES: Final = 8 * 1024
 _BLOOM_BITS: Final = 10
 _WITHOUT_LOG: Any = WriteOptions()
@@ -351,6 +352,9 @@ def _options(cache: StoreCache) -> Options:
     # By levels, each file of every flush would be merged with all of the next level: ids of all meters are in each of them.
     options.set_compaction_style(DBCompactionStyle.universal())
     options.set_level_zero_file_num_compaction_trigger(_SORTED_RUNS)
+    # A write that waits for the merging holds the interpreter's lock, and everything with it: files may lie there meanwhile.
+    options.set_level_zero_slowdown_writes_trigger(_ANY_NUMBER)
+    options.set_level_zero_stop_writes_trigger(_ANY_NUMBER)
     table = BlockBasedOptions()
     table.set_block_size(_BLOCK_BYTES)
     table.set_bloom_filter(_BLOOM_BITS, block_based=False)

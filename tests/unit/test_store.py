@@ -105,6 +105,20 @@ def test_a_store_whose_files_were_merged_by_levels_is_taken_over(tmp_path: Path)
     store.close()
 
 
+def test_a_write_does_not_wait_for_the_files_of_a_rebuilt_store_to_be_merged(tmp_path: Path) -> None:
+    """It would hold up the whole process, the worker's membership too: for two seconds after a million and a half entries."""
+    store = opened(tmp_path / "store")
+    store.begin_bulk()
+    for number in range(60):
+        store.write([(b"%07d" % (number + 60 * each), b"x" * 1000) for each in range(200)], {"topic": number})
+        store._db.flush()
+    assert store._db.property_int_value("rocksdb.num-files-at-level0") == 60
+    store.end_bulk()
+    assert store._db.property_int_value("rocksdb.is-write-stopped") == 0
+    assert store._db.property_int_value("rocksdb.actual-delayed-write-rate") == 0
+    store.close()
+
+
 def _by_levels(_: StoreCache) -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(True)
