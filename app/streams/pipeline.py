@@ -129,7 +129,7 @@ class Pipeline:
         """Decide the records of some messages of `meter.records` or `meter.records-by-location`."""
         self._log = log
         self._source = 2 * log.partition + (log.topic != self.context.records_topic)
-        decide, again, slowly = self._decide_once, self._decide_again, self._take_slowly
+        decide, slowly = self._decide, self._take_slowly
         for message in messages:
             value: Any = message.value
             origin = origin_of(message) if message.headers else None
@@ -137,13 +137,8 @@ class Pipeline:
                 record = decode_record(value)  # None raises like anything that is no record
             except Exception:  # noqa: BLE001 - whatever is wrong, the slow path finds out and says so
                 slowly(message, value, origin)
-                continue
-            try:
+            else:
                 decide(record, value, 0, message, origin)
-            except StoreError:
-                raise  # No record is to blame for a fault of the disk.
-            except Exception:  # noqa: BLE001 - the body must be total
-                again(record, value, 0, message, origin)
 
     def _take_slowly(self, message: SourceMessage, value: bytes | None, origin: Origin | None) -> None:
         """Decide a message that is not one good record: a batch, or something to refuse."""
@@ -176,20 +171,15 @@ class Pipeline:
         try:
             self._decide_once(record, raw, record_num, message, origin)
         except StoreError:
-            raise
-        except Exception:  # noqa: BLE001
-            self._decide_again(record, raw, record_num, message, origin)
-
-    def _decide_again(
-        self, record: MeterRecord, raw: bytes, record_num: int, message: SourceMessage, origin: Origin | None
-    ) -> None:
-        try:
-            self._decide_once(record, raw, record_num, message, origin)
-        except StoreError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the body must be total
-            events.exception("record_failed", partition=self.context.partition, offset=message.offset)
-            self._reject(_internal(error), raw, record_num, message, origin)
+            raise  # No record is to blame for a fault of the disk.
+        except Exception:  # noqa: BLE001 - the body must be total
+            try:
+                self._decide_once(record, raw, record_num, message, origin)
+            except StoreError:
+                raise
+            except Exception as error:  # noqa: BLE001
+                events.exception("record_failed", partition=self.context.partition, offset=message.offset)
+                self._reject(_internal(error), raw, record_num, message, origin)
 
     def _decide_once(
         self, record: MeterRecord, raw: bytes, record_num: int, message: SourceMessage, origin: Origin | None
