@@ -5,7 +5,6 @@ fields stand in a fixed order, `records` and `submitted_at` last: what stands be
 record too, byte for byte.
 """
 
-import math
 from collections.abc import Callable, Hashable
 from typing import Final, TypeVar
 
@@ -20,8 +19,6 @@ RECORDS_MARK: Final = b',"records":['
 """Where an interval's records begin. A quotation mark inside a JSON text is escaped, so no identifier can contain this."""
 
 _MEMO_LIMIT: Final = 50_000
-_MIXED: Final = math.nan
-"""Not equal to any confidence: the readings have several."""
 EXACT_IN_DOUBLE_WH: Final = 1e8
 """Below this many Wh (15 digits with six decimals) a double holds every µWh."""
 
@@ -115,7 +112,6 @@ class MeterText:
         """Return the public form of an interval, with what is known of it by then. Hot."""
         start_us, end_us, readings = interval.start_us, interval.end_us, interval.readings
         energy_uwh = covered_us = submitted_ms = 0
-        confidence = readings[0].confidence if readings else 1.0
         texts = []
         for r in readings:
             begin_us, finish_us, amount_uwh = r.start_us, r.end_us, r.energy_uwh
@@ -125,38 +121,32 @@ class MeterText:
             energy_uwh += amount_uwh
             covered_us += finish_us - begin_us
             submitted_ms = max(submitted_ms, r.submitted_ms)
-            if r.confidence != confidence:
-                confidence = _MIXED
             reference, session = r.record_reference_id, r.session_reference_id
             texts.append(
-                f'{{"record_reference_id":{"null" if reference is None else _encode_json(reference).decode()},'
-                f'"session_reference_id":{"null" if session is None else _encode_json(session).decode()},'
+                f'{{"record_reference_id":{"null" if reference is None else json_text(reference)},'
+                f'"session_reference_id":{"null" if session is None else json_text(session)},'
                 f'"start_time":"{instant_texts[begin_us]}","end_time":"{instant_texts[finish_us]}",'
                 f'"energy_wh":{watt_hours_text(amount_uwh)},"submitted_at":"{instant_texts[r.submitted_ms * 1000]}"}}'
             )
-        if confidence is _MIXED:
-            confidence = interval.confidence()
-        head = self._head_text(interval, energy_uwh, covered_us, confidence).encode()
+        head = self.head(interval, energy_uwh, covered_us)
         submitted_at = instant_texts[submitted_ms * 1000]
         rest = f',"records":[{",".join(texts)}],"submitted_at":"{submitted_at}"}}'
         return PublishedInterval(head + rest.encode(), head, energy_uwh, submitted_at)
 
     def head(self, interval: Interval, energy_uwh: int, covered_us: int) -> bytes:
         """Return the beginning of an interval's public form, up to its records, by its energy and the time they cover."""
-        readings = interval.readings
-        confidence = readings[0].confidence if len(readings) == 1 else interval.confidence()
-        return self._head_text(interval, energy_uwh, covered_us, confidence).encode()
-
-    def _head_text(self, interval: Interval, energy_uwh: int, covered_us: int, confidence: float) -> str:
         start_us, end_us = interval.start_us, interval.end_us
         start = instant_texts[start_us]
         complete = "true" if covered_us == end_us - start_us else "false"
-        return (
+        readings = interval.readings
+        confidence = readings[0].confidence if len(readings) == 1 else interval.confidence()
+        text = (
             f'{self._before_id}{start}{self._after_id}{start}","end_time":"{instant_texts[end_us]}",'
             f'"energy_wh":{watt_hours_text(energy_uwh)},"covered_seconds":{_seconds_texts[covered_us]},'
             f'"complete":{complete},"confidence":{1 if confidence == 1 else f"{confidence:.15g}"},'
             f'"revision":{interval.revision}'
         )
+        return text.encode()
 
 
 class IntervalMessage(msgspec.Struct, gc=False):
