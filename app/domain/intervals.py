@@ -125,7 +125,7 @@ def place(reading: Reading, bounds: Bounds, existing: Interval | None) -> Placem
     `existing` is the interval's state, or None where no record has touched it.
     """
     if existing is None:
-        return (Verdict.ACCEPTED, (Interval(bounds[0], bounds[1], 1, True, (reading,)),))
+        return Verdict.ACCEPTED, (Interval(bounds[0], bounds[1], 1, True, (reading,)),)
     start_us, end_us = reading.start_us, reading.end_us
     for other in existing.readings:
         if (other.start_us < end_us and start_us < other.end_us) or other.start_us == start_us:
@@ -139,7 +139,7 @@ def place(reading: Reading, bounds: Bounds, existing: Interval | None) -> Placem
         merged = tuple(sorted((*readings, reading), key=_by_time))
     # The bounds, not those of the state: what another grid has emptied still ends where that grid said.
     changed = Interval(bounds[0], bounds[1], existing.revision, True, merged)
-    return (Verdict.ACCEPTED, (changed,))
+    return Verdict.ACCEPTED, (changed,)
 
 
 Touched = tuple[Bounds | None, Interval | None]
@@ -178,14 +178,14 @@ def place_across(reading: Reading, touched: Iterable[Touched]) -> Placement:
     for interval in changed:
         if len(interval.readings) > READINGS_LIMIT:
             return _too_many(interval)
-    return (Verdict.ACCEPTED, changed)
+    return Verdict.ACCEPTED, changed
 
 
 def _too_many(interval: Interval) -> Placement:
     """Return the refusal of a reading for which there is no room: an interval has to fit into a message."""
     at = format_instant(interval.start_us)
     sentence = f"the interval at {at} has {READINGS_LIMIT} records already (expected fewer, longer ones)"
-    return (Rejected("invalid_value", sentence), _NOTHING)
+    return Rejected("invalid_value", sentence), _NOTHING
 
 
 _REPLACES: Final[Placement] = (Verdict.ACCEPTED, _NOTHING)
@@ -222,7 +222,7 @@ def _overlap(new: Reading, old: Reading) -> Placement:
         f"the period {format_instant(new.start_us)} to {format_instant(new.end_us)} overlaps only in part the period "
         f"{format_instant(old.start_us)} to {format_instant(old.end_us)} of an existing record"
     )
-    return (Rejected("overlaps_existing_period", message), _NOTHING)
+    return Rejected("overlaps_existing_period", message), _NOTHING
 
 
 def _remember(new: Reading, old: Reading, states: list[Touched]) -> Placement:
@@ -237,7 +237,7 @@ def _remember(new: Reading, old: Reading, states: list[Touched]) -> Placement:
         for _, i in states
         if i is not None
     ]
-    return (Verdict.DUPLICATE, changed)
+    return Verdict.DUPLICATE, changed
 
 
 def _with(reading: Reading, replaced: list[Reading], bounds: Bounds | None, interval: Interval | None) -> Interval:

@@ -410,6 +410,10 @@ def interval_entries(key: bytes, value: bytes | None, held: set[bytes] | None = 
     be, is left out. None: nobody knows.
     """
     yield key, value
+    yield from _held_entries(key, value, held)
+
+
+def _held_entries(key: bytes, value: bytes | None, held: set[bytes] | None) -> Iterator[Entry]:
     if key.startswith(INTERVAL_MARK):
         held_key, is_held = HELD_MARK + key[1:], value is not None and value.startswith(HELD)
         if held is None:
@@ -431,7 +435,7 @@ def store_entries(logged: Sequence[Entry], changes: Changes, held: set[bytes]) -
     for key, value in logged:
         # Nearly all are published whole, and few wait meanwhile: no mark is set or taken away.
         if held or value is None or value.startswith(HELD):
-            entries += islice(interval_entries(key, value, held), 1, None)
+            entries += _held_entries(key, value, held)
     mark = PRICED_MARK
     entries += [(mark + interval_id.encode(), value) for interval_id, value in changes.priced.items()]
     return entries
