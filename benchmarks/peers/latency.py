@@ -85,7 +85,7 @@ class _Watch:
 
 
 async def run(  # noqa: PLR0917 - what a run is
-    arena: Arena, side: Side, number: int, rate: int, seconds: float, tuning: Tuning = TUNING
+    arena: Arena, side: Side, number: int, rate: int, seconds: float, tuning: Tuning
 ) -> Quantiles:
     """Run one side once on an input of its own. Raises RuntimeError when its program does not start to price."""
     await arena.empty_input()
