@@ -17,7 +17,7 @@ help: ## List the commands
 
 setup: $(STAMP) ## Create .venv with everything that is needed (the second time there is nothing to do)
 
-$(STAMP): requirements-dev.lock pyproject.toml
+$(STAMP): requirements-dev.lock pyproject.toml app/wire/_compiled.pyx
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "meterstream needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)."; \
 		echo "Name another one with: make setup PYTHON=/path/to/python3"; exit 1; }
@@ -27,6 +27,8 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --require-hashes --requirement requirements-dev.lock \
 		| awk '/^Collecting / { print "    " $$2; fflush() } /^Installing / { print "    (unpacking)"; fflush() }'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -c "from app.wire.compiled import parts; parts or print('==> Nothing is compiled, for want of a C compiler or of\
+ Python\'s headers: everything works, and a worker takes a fifth more CPU')"
 	@touch $@
 	@echo "==> Ready: $(BIN)/meterstream"
 
@@ -77,4 +79,5 @@ lock: setup ## Choose the newest allowed versions of all packages and write the 
 
 clean: ## Remove what the commands have made, .venv included
 	rm -rf $(VENV) build dist .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -f app/wire/_compiled.*.so
 	find app tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+import structlog
+
 from app.domain.reference import ReferenceBook
 from app.settings import Settings, load_settings
 from app.streams.pipeline import Context, Pipeline
 from app.streams.sources import Log, OfflineMessage
 from app.streams.tables import MemoryStore, Tables
 from app.streams.validate import reading_of
+from app.wire import compiled
 from app.wire.documents import version_key
 
 if TYPE_CHECKING:
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from app.domain.tariffs import SeriesDay, Tariff
     from app.streams.agents import MeterApp
     from app.streams.pipeline import Metric, Output, Stage
+
+log = structlog.get_logger(__name__)
 
 OFFLINE_TOPIC = "meter.records"
 
@@ -33,6 +38,7 @@ def create_app(settings: Settings | None = None, *, validate: Stage = reading_of
     from app.streams.topics import topic_names
 
     given = settings or load_settings()
+    log.info("compiled_functions", used=compiled.use(wanted=given.compiled))
     parts = ShardParts(
         settings=given,
         names=topic_names(given),

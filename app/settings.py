@@ -130,6 +130,10 @@ class Settings(BaseSettings):
     replication_factor: Annotated[int, Field(ge=1, le=32)] = Field(
         default=1, description="Copies of every topic when they are created; 3 in production."
     )
+    compiled: bool = Field(
+        default=True,
+        description="Use the compiled functions where they were built. Without them a worker writes the same, and takes longer.",
+    )
     data_dir: Path = Field(
         default=Path("./meterstream-data"),
         description="Where the local store lives. It can be lost: it is rebuilt from Kafka.",

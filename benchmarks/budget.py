@@ -100,7 +100,7 @@ async def measure_stages(locations: int, steps: int) -> dict[str, float]:
         store = PartitionStore(Path(folder) / "store", StoreCache(settings.store_cache_mb), "benchmark")
         tables = Tables(store)
         producer = AIOKafkaProducer(max_batch_size=settings.producer_max_batch_bytes)  # never started: it makes batches
-        outbox = Outbox(producer, names, 0)
+        outbox = Outbox(producer, names, 0, settings.producer_max_batch_bytes)
         outputs: list[tuple[Any, ...]] = []
         context = Context(0, 1, names.records)
         pipeline = Pipeline(context, tables, book, _Kept(outputs), emit_every_s=settings.emit_every_s)

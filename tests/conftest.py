@@ -16,6 +16,7 @@ from app.local.java import Java, find_java
 from app.local.paths import cache_dir
 from app.local.resolve import BOOTSTRAP_VARIABLE, Broker, choose_broker
 from app.local.server_properties import container_environment
+from app.wire import compiled
 
 _IMAGE = "apache/kafka:4.3.1"
 
@@ -82,3 +83,11 @@ def own_broker(java: Java, kafka_jars: Path, tmp_path: Path) -> Iterator[LocalBr
     environ = {name: value for name, value in os.environ.items() if name != BOOTSTRAP_VARIABLE}
     with LocalBroker(tmp_path / "broker", java=java, jars=kafka_jars, environ=environ) as broker:
         yield broker
+
+
+@pytest.fixture(scope="module", params=["compiled", "python"])
+def either_function(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have bytes written by compiled functions (Python's, where there are none), and once more by Python's."""
+    compiled.use(wanted=request.param == "compiled")
+    yield
+    compiled.use(wanted=True)

@@ -1,15 +1,18 @@
 """Documents and records that tests put on topics."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+from app.wire import compiled
 
 BASE: Final = datetime(2025, 3, 1, tzinfo=UTC)
 """Minute 0 of the records that tests make."""
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 @cache
@@ -100,3 +103,14 @@ def sequence_of(priced: bytes) -> int:
     """Return the sequence of a priced record."""
     sequence: int = json.loads(priced[priced.rindex(b',"sequence":') + len(b',"sequence":') : -1])
     return sequence
+
+
+def either_way(make: Callable[[], T]) -> tuple[T, T]:
+    """Make something with the compiled functions (Python's, where there are none), and with Python's."""
+    try:
+        compiled.use(wanted=True)
+        one = make()
+        compiled.use(wanted=False)
+        return one, make()
+    finally:
+        compiled.use(wanted=True)

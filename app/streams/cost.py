@@ -13,9 +13,9 @@ from app.domain.reference import ReferenceBook
 from app.domain.tariffs import Direction
 from app.streams.ledger import TierLedger, prefix_of
 from app.streams.validate import Meter, instants
+from app.wire.compiled import PublishedInterval
 from app.wire.interval import (
     IntervalMessage,
-    PublishedInterval,
     decode_interval,
     instant_texts,
     message_energy_uwh,
@@ -112,6 +112,7 @@ class Pricer:
         """Price an interval that is just being published. Hot."""
         of, readings = meter.meter_id, interval.readings
         start_us, end_us = interval.start_us, interval.end_us
+        _, head, energy_uwh, submitted_at = published
         parts: Sequence[tuple[int, int, int]] = ()
         if len(readings) != 1 or readings[0].start_us != start_us or readings[0].end_us != end_us:
             parts = cast("list[tuple[int, int, int]]", _LazyState(interval))
@@ -119,11 +120,11 @@ class Pricer:
             meter.text.prefix,
             interval_id,
             self._plan(of.location_id, of.tariff_direction),
-            published.head,
-            (start_us, end_us, published.energy_uwh),
+            head,
+            (start_us, end_us, energy_uwh),
             parts,
             of.energy_flow_direction,
-            published.submitted_at,
+            submitted_at,
             self._table.get(interval_id),
         )
 

@@ -5,19 +5,35 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from app.streams.pipeline import Output
 from app.streams.topics import TopicNames
+from app.wire import compiled
 
 _Target = tuple[str, int]
 _Header = tuple[str, bytes]
 
 
+class ClientBatch(BatchBuilder):
+    """The messages that go to one partition in one piece, of one time, not compressed: the client's own builder."""
+
+    def __init__(self, limit_bytes: int, at_ms: int, *, transactional: bool) -> None:
+        """Begin one of fewer bytes than so many: one message is taken in any case."""
+        super().__init__(limit_bytes, 0, is_transactional=transactional)
+        self._at_ms = at_ms
+
+    def add(self, key: bytes | None, value: bytes | None, headers: Sequence[_Header]) -> bool:
+        """Add a message, None for no key or no value. False: there is no room for it, and for no other."""
+        return self.append(timestamp=self._at_ms, key=key, value=value, headers=list(headers)) is not None
+
+
 class Outbox:
     """Collects what a transaction puts out; every message has an explicit partition."""
 
-    def __init__(self, producer: AIOKafkaProducer, names: TopicNames, partition: int) -> None:
-        """Send through a producer; the partition is where messages go that name no other."""
+    def __init__(self, producer: AIOKafkaProducer, names: TopicNames, partition: int, batch_bytes: int) -> None:
+        """Send through a producer, batches of at most so many bytes; the partition is that of messages that name no other."""
+        self._batch_bytes: Final = batch_bytes
         self._producer: Final = producer
         self._partition: Final = partition
         self._topic_of: Final[Mapping[Output, str]] = {
@@ -50,13 +66,13 @@ class Outbox:
     def append(self, target: _Target, key: bytes | None, value: bytes | None, headers: Sequence[_Header] = ()) -> None:
         """Add a message for a topic and partition; None deletes."""
         batch = self._batches.get(target)
-        listed = list(headers)
         if batch is not None:
-            if batch.append(timestamp=self.now_ms, key=key, value=value, headers=listed) is not None:
+            if batch.add(key, value, headers):
                 return
             self._full.append((target, batch))
-        batch = self._batches[target] = self._producer.create_batch()
-        batch.append(timestamp=self.now_ms, key=key, value=value, headers=listed)
+        kind = ClientBatch if compiled.parts is None else compiled.parts.RecordBatch
+        batch = self._batches[target] = kind(self._batch_bytes, self.now_ms, transactional=True)
+        batch.add(key, value, headers)
 
     def count(self, target: _Target) -> int:
         """Return how many messages there are for a target in this transaction so far, whether sent or not."""

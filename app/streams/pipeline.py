@@ -26,7 +26,7 @@ from app.streams.sources import Log, Origin, SourceMessage, origin_of, submitted
 from app.streams.tables import Tables
 from app.streams.validate import Meter, Place, instants, meter_id_of, reading_of
 from app.streams.walks import Walk, Walks
-from app.wire.interval import PublishedInterval
+from app.wire.compiled import PublishedInterval
 from app.wire.record import batch_slices, decode_batch, decode_record, read_message
 from app.wire.rejected import Position, encode_rejected
 
@@ -460,7 +460,7 @@ class Pipeline:
     def _publish(self, interval_id: str, interval: Interval, meter: Meter) -> None:
         """Publish an interval's state, note that it has been, and price it."""
         published = meter.text.publish(interval)
-        self._sink.emit("intervals", interval_id.encode(), published.value)
+        self._sink.emit("intervals", interval_id.encode(), published[0])
         self.tables.put_interval(interval_id, interval.published(), meter)
         self.metrics["intervals"] += 1
         if not (self.prices_at_once and self._price_at_once(interval_id, interval, meter, published)):

@@ -155,7 +155,7 @@ class Shard:
         value = self.store.get(META_KEY)
         self.meta = Meta(lineage=uuid.uuid4().hex) if value is None else decode_meta(value)
         self._tables = Tables(self.store, live_limit(settings.partitions))
-        self._outbox = Outbox(self._producer, names, self.partition)
+        self._outbox = Outbox(self._producer, names, self.partition, settings.producer_max_batch_bytes)
         self.pipeline = Pipeline(
             Context(self.partition, settings.partitions, names.records),
             self._tables,

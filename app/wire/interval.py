@@ -14,6 +14,8 @@ from app.domain.energy import parse_watt_hours_uwh, watt_hours_text
 from app.domain.instants import format_instant
 from app.domain.intervals import Interval
 from app.domain.records import EnergyFlow, MeterId, TariffDirection
+from app.wire import compiled
+from app.wire.compiled import PublishedInterval
 
 RECORDS_MARK: Final = b',"records":['
 """Where an interval's records begin. A quotation mark inside a JSON text is escaped, so no identifier can contain this."""
@@ -29,7 +31,10 @@ _PUBLISHED: Final = b"."
 
 
 def encode_state(interval: Interval) -> bytes:
-    """Return the compact form of a state; its first byte tells, without decoding, whether it waits to be published."""
+    """Return the compact form of a state; its first byte tells, without decoding, whether it waits to be published. Hot."""
+    parts = compiled.parts
+    if parts is not None and (state := parts.encode_state(interval)) is not None:
+        return state
     return (HELD if interval.held else _PUBLISHED) + _pack(interval)
 
 
@@ -76,15 +81,6 @@ def json_text(text: str | None) -> str:
     return _encode_json(text).decode()
 
 
-class PublishedInterval(msgspec.Struct, frozen=True, gc=False):
-    """The public form of an interval, its beginning up to its records, its energy in µWh, and when it was submitted."""
-
-    value: bytes
-    head: bytes
-    energy_uwh: int
-    submitted_at: str
-
-
 class MeterText:
     """The texts of one meter: the beginning of its interval ids, and of its published intervals."""
 
@@ -93,12 +89,12 @@ class MeterText:
     def __init__(self, meter: MeterId) -> None:
         """Prepare the pieces around an interval's own numbers."""
         self.prefix: Final = "|".join((*meter, ""))
-        self._before_id = '{"interval_id":' + json_text(self.prefix)[:-1]
+        self._before_id = ('{"interval_id":' + json_text(self.prefix)[:-1]).encode()
         self._after_id = (
             f'","location_id":{json_text(meter.location_id)},"device_id":{json_text(meter.device_id or None)},'
             f'"energy_flow_direction":"{meter.energy_flow_direction}","tariff_direction":"{meter.tariff_direction}",'
             '"start_time":"'
-        )
+        ).encode()
 
     def interval_id(self, start_us: int) -> str:
         """Return the id of the interval of this meter that starts at an instant."""
@@ -106,10 +102,15 @@ class MeterText:
 
     def encode(self, interval: Interval) -> bytes:
         """Return the public form of an interval."""
-        return self.publish(interval).value
+        return self.publish(interval)[0]
 
     def publish(self, interval: Interval) -> PublishedInterval:
         """Return the public form of an interval, with what is known of it by then. Hot."""
+        parts = compiled.parts
+        if parts is not None:
+            published = parts.publish(self._before_id, self._after_id, interval)
+            if published is not None:
+                return published
         start_us, end_us, readings = interval.start_us, interval.end_us, interval.readings
         energy_uwh = covered_us = submitted_ms = 0
         texts = []
@@ -131,22 +132,27 @@ class MeterText:
         head = self.head(interval, energy_uwh, covered_us)
         submitted_at = instant_texts[submitted_ms * 1000]
         rest = f',"records":[{",".join(texts)}],"submitted_at":"{submitted_at}"}}'
-        return PublishedInterval(head + rest.encode(), head, energy_uwh, submitted_at)
+        return head + rest.encode(), head, energy_uwh, submitted_at
 
     def head(self, interval: Interval, energy_uwh: int, covered_us: int) -> bytes:
-        """Return the beginning of an interval's public form, up to its records, by its energy and the time they cover."""
+        """Return the beginning of an interval's public form, up to its records, by its energy and the time they cover. Hot."""
+        parts = compiled.parts
+        if parts is not None:
+            found = parts.head(self._before_id, self._after_id, interval, energy_uwh, covered_us)
+            if found is not None:
+                return found
         start_us, end_us = interval.start_us, interval.end_us
         start = instant_texts[start_us]
         complete = "true" if covered_us == end_us - start_us else "false"
         readings = interval.readings
         confidence = readings[0].confidence if len(readings) == 1 else interval.confidence()
         text = (
-            f'{self._before_id}{start}{self._after_id}{start}","end_time":"{instant_texts[end_us]}",'
+            f'{start}","end_time":"{instant_texts[end_us]}",'
             f'"energy_wh":{watt_hours_text(energy_uwh)},"covered_seconds":{_seconds_texts[covered_us]},'
             f'"complete":{complete},"confidence":{1 if confidence == 1 else f"{confidence:.15g}"},'
             f'"revision":{interval.revision}'
         )
-        return text.encode()
+        return b"".join((self._before_id, start.encode(), self._after_id, text.encode()))
 
 
 class IntervalMessage(msgspec.Struct, gc=False):

@@ -13,6 +13,7 @@ import msgspec
 from app.domain.energy import parse_watt_hours_uwh, watt_hours_text
 from app.domain.instants import parse_instant_us
 from app.domain.rates import Component, IntervalPrice
+from app.wire import compiled
 from app.wire.interval import EXACT_IN_DOUBLE_WH, RECORDS_MARK, Texts, instant_texts, json_text
 
 _TAIL_MARK: Final = b',"submitted_at":"'
@@ -25,12 +26,18 @@ def head_of(interval: bytes) -> bytes:
 
 
 def encode_body(head: bytes, price: IntervalPrice) -> bytes:
-    """Return a priced record without its tail: the published interval's own fields, then the price."""
+    """Return a priced record without its tail: the published interval's own fields, then the price. Hot."""
+    parts = compiled.parts
+    if parts is not None and (body := parts.encode_body(head, price)) is not None:
+        return body
     return head + _price_text(price).encode()
 
 
 def with_tail(body: bytes, submitted_at: str, sequence: int) -> bytes:
-    """Return the whole record."""
+    """Return the whole record. Hot."""
+    parts = compiled.parts
+    if parts is not None and (whole := parts.with_tail(body, submitted_at, sequence)) is not None:
+        return whole
     return body + f',"submitted_at":"{submitted_at}","sequence":{sequence}}}'.encode()
 
 

@@ -27,6 +27,7 @@ from app.wire.documents import version_key
 from app.wire.location import parse_location
 from app.wire.series import parse_series
 from app.wire.tariff import parse_tariff
+from tests.making import either_way
 from tests.simulation import SimulatedPartition, message
 
 HERE = Path(__file__).parent
@@ -110,6 +111,12 @@ def told(story: str, *, tariffs: bool = True) -> OfflineResult:
 @stories
 def test_a_story_ends_as_expected(story: str) -> None:
     assert parsed(told(story).priced, _FROM_THE_LOG) == parsed(lines(story, "expected.jsonl"), set())
+
+
+@stories
+def test_a_story_is_written_the_same_by_compiled_functions_and_by_pythons(story: str) -> None:
+    one, other = either_way(lambda: told.__wrapped__(story))
+    assert one == other
 
 
 @stories

@@ -18,6 +18,8 @@ from app.wire.interval import (
     message_parts,
 )
 
+pytestmark = pytest.mark.usefixtures("either_function")
+
 START_US = parse_instant_us("2025-03-01T00:00:00Z")
 MINUTE_US = 60_000_000
 METER = MeterId("loc_1", "", "INBOUND", "IMPORT")

@@ -14,6 +14,8 @@ from app.wire.priced import encode_body, has_body, head_of, sequence_of, with_ta
 from tests.making import body_of
 from tests.unit.test_wire_interval import START_US, interval, reading
 
+pytestmark = pytest.mark.usefixtures("either_function")
+
 NOTHING = IntervalPrice("pending", "no_tariff", None, None, None, None, None, None, None, ())
 PRICED = IntervalPrice(
     status="priced",

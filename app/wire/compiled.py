@@ -1,0 +1,57 @@
+"""Whether the compiled twins of the functions that write bytes are used: where they were built, unless somebody says no.
+
+What each does, its twin in Python says. It returns None for what it leaves to that. Source: app/wire/_compiled.pyx.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol, cast
+
+from app.domain.intervals import Interval
+from app.domain.rates import IntervalPrice
+
+PublishedInterval = tuple[bytes, bytes, int, str]
+"""The public form of an interval, its beginning up to its records, its energy in µWh, and when it was submitted."""
+
+
+class Parts(Protocol):
+    """The compiled module."""
+
+    RecordBatch: Callable[..., Any]
+    """(limit_bytes, at_ms, transactional): the twin of `app.streams.outbox.ClientBatch`."""
+
+    def publish(self, before_id: bytes, after_id: bytes, interval: Interval, /) -> PublishedInterval | None:
+        """See `app.wire.interval.MeterText.publish`."""
+
+    def head(
+        self, before_id: bytes, after_id: bytes, interval: Interval, energy_uwh: int, covered_us: int, /
+    ) -> bytes | None:
+        """See `app.wire.interval.MeterText.head`."""
+
+    def encode_state(self, interval: Interval, /) -> bytes | None:
+        """See `app.wire.interval.encode_state`."""
+
+    def encode_body(self, head: bytes, price: IntervalPrice, /) -> bytes | None:
+        """See `app.wire.priced.encode_body`."""
+
+    def with_tail(self, body: bytes, submitted_at: str, sequence: int, /) -> bytes | None:
+        """See `app.wire.priced.with_tail`."""
+
+
+def _built_parts() -> Parts | None:
+    try:
+        from app.wire import _compiled  # type: ignore[attr-defined] # noqa: PLC0415 - it may be missing
+    except ImportError:
+        return None
+    return cast("Parts", _compiled)
+
+
+_BUILT: Final = _built_parts()
+parts: Parts | None = _BUILT
+"""What was built, or None."""
+
+
+def use(*, wanted: bool) -> bool:
+    """Use the compiled functions from now on, or Python's; tell whether they are used."""
+    global parts  # noqa: PLW0603 - one process has one answer, and each call asks for it
+    parts = _BUILT if wanted else None
+    return parts is not None
