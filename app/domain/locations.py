@@ -1,7 +1,8 @@
 """What is known of a location: its zone, its interval length, and which tariffs it is on from when to when."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from app.domain.instants import format_instant
 from app.domain.tariffs import Direction
@@ -9,8 +10,7 @@ from app.domain.tariffs import Direction
 DEFAULT_INTERVAL_MINUTES = 30
 
 
-@dataclass(frozen=True, slots=True)
-class TariffLink:
+class TariffLink(msgspec.Struct, frozen=True, gc=False):
     """A location is on a tariff during [valid_from_us, valid_to_us); None: without such an end."""
 
     direction: Direction
@@ -19,8 +19,7 @@ class TariffLink:
     valid_to_us: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(msgspec.Struct, frozen=True, gc=False):
     """A location document. `max_power_uw` (µW) is the most that its meters can plausibly show."""
 
     location_id: str

@@ -1,12 +1,13 @@
 """What is known of locations, tariffs and series: one book, and what must be priced again when a page of it changes."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, Literal
 from weakref import WeakValueDictionary
 
-from app.domain.calendar import US_PER_DAY, IntervalGrid, grid_for
+import msgspec
+
+from app.domain.calendar import US_PER_DAY, grid_for
 from app.domain.instants import InstantError, parse_instant_us
 from app.domain.locations import Location, TariffLink, overlapping_links
 from app.domain.pricing import Carbon, PricePlan, Span
@@ -27,8 +28,7 @@ _Stretch = tuple[int, int]
 _PlanKey = tuple[Direction, tuple[tuple[TariffLink, int], ...], str | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Affected:
+class Affected(msgspec.Struct, frozen=True, gc=False):
     """The intervals that a change concerns: those of `location_ids` that overlap [start_us, end_us) (None: no end).
 
     `grid_changed` tells that an existing location's zone or interval length changed: its intervals themselves are
@@ -51,7 +51,7 @@ class ReferenceBook:
     """
 
     __slots__ = (
-        "_bounds", "_carbons", "_counters", "_days", "_generations", "_grids", "_keys_of_series", "_keys_of_tariff", "_locations",
+        "_bounds", "_carbons", "_counters", "_days", "_generations", "_keys_of_series", "_keys_of_tariff", "_locations",
         "_locations_of_carbon", "_locations_of_tariff", "_memory", "_plans", "_pricers", "_shared_plans", "_tables",
         "_versions", "tariff_generation",
     )  # fmt: skip
@@ -59,7 +59,6 @@ class ReferenceBook:
     def __init__(self) -> None:
         """Begin with nothing known."""
         self._locations: dict[str, Location] = {}
-        self._grids: dict[str, IntervalGrid] = {}
         self._pricers: dict[str, TariffPricer] = {}
         self._days: dict[str, SeriesDay] = {}
         self._tables: dict[str, SeriesTable] = {}
@@ -81,10 +80,6 @@ class ReferenceBook:
     def location(self, location_id: str) -> Location | None:
         """Return a location, or None where there is none."""
         return self._locations.get(location_id)
-
-    def grid(self, location_id: str) -> IntervalGrid | None:
-        """Return a location's grid of intervals, or None where there is no such location."""
-        return self._grids.get(location_id)
 
     def tariff(self, tariff_id: str) -> Tariff | None:
         """Return the newest version of a tariff, or None where there is none."""
@@ -140,7 +135,7 @@ class ReferenceBook:
         problems = overlapping_links(location.links)
         if problems:
             raise ValueError("; ".join(f"tariffs[{position}]: {sentence}" for position, sentence in problems))
-        self._grids[location.location_id] = grid_for(location.timezone, location.interval_minutes)
+        grid_for(location.timezone, location.interval_minutes)
         self._locations[location.location_id] = location
         self._reindex(location.location_id, old, location)
         return _location_change(location.location_id, old, location)
@@ -150,7 +145,6 @@ class ReferenceBook:
         old = self._locations.pop(location_id, None)
         if old is None:
             return NOTHING
-        del self._grids[location_id]
         self._reindex(location_id, old, None)
         return _location_change(location_id, old, None)
 
@@ -277,7 +271,8 @@ class ReferenceBook:
                 self._locations_of_tariff.setdefault(link.tariff_id, set()).add(location_id)
             if new.carbon_series_id is not None:
                 self._locations_of_carbon.setdefault(new.carbon_series_id, set()).add(location_id)
-        self._drop_plans(location_id)
+        if old is not None:
+            self._drop_plans(location_id)  # one that is not known has none
 
     def _drop_plans(self, location_id: str) -> None:
         for direction in _DIRECTIONS:
@@ -344,24 +339,25 @@ class ReferenceBook:
 
 def _location_change(location_id: str, old: Location | None, new: Location | None) -> Affected:
     """Compare what prices depend on: links by time, the carbon series, the grid."""
-    grid_changed = (
-        old is not None
-        and new is not None
-        and (old.timezone, old.interval_minutes) != (new.timezone, new.interval_minutes)
-    )
-    old_links, new_links = (() if location is None else location.links for location in (old, new))
+    grid_changed = False
     if old is None or new is None:
         # As for each of them when a worker reads all that there are.
-        stretches = [stretch for link in (*old_links, *new_links) if (stretch := _stretch(link))[0] < stretch[1]]
+        only = new if old is None else old
+        links = () if only is None else only.links
+        stretches = [stretch for link in links if (stretch := _stretch(link))[0] < stretch[1]]
+        for_all_time = only is not None and only.carbon_series_id is not None
     else:
+        grid_changed = (old.timezone, old.interval_minutes) != (new.timezone, new.interval_minutes)
         stretches = [
-            stretch for direction in _DIRECTIONS for stretch in _changed_links(direction, old_links, new_links)
+            stretch for direction in _DIRECTIONS for stretch in _changed_links(direction, old.links, new.links)
         ]
-    old_carbon, new_carbon = (None if location is None else location.carbon_series_id for location in (old, new))
-    if grid_changed or old_carbon != new_carbon:
+        for_all_time = grid_changed or old.carbon_series_id != new.carbon_series_id
+    if for_all_time:
         stretches = [(BEGINNING_US, END_US)]
-    found = _affected((location_id, stretch) for stretch in stretches)
-    return Affected(found.location_ids, found.start_us, found.end_us, grid_changed)
+    if not stretches:
+        return NOTHING
+    start, end = min([stretch[0] for stretch in stretches]), max([stretch[1] for stretch in stretches])
+    return Affected(frozenset((location_id,)), *_unbounded(start, end), grid_changed)
 
 
 def _changed_links(
@@ -394,11 +390,11 @@ def _affected(found: Iterable[tuple[str, _Stretch]]) -> Affected:
         return NOTHING
     start = min(stretch[0] for _, stretch in pairs)
     end = max(stretch[1] for _, stretch in pairs)
-    return Affected(
-        frozenset(location_id for location_id, _ in pairs),
-        None if start == BEGINNING_US else start,
-        None if end == END_US else end,
-    )
+    return Affected(frozenset(location_id for location_id, _ in pairs), *_unbounded(start, end))
+
+
+def _unbounded(start_us: int, end_us: int) -> tuple[int | None, int | None]:
+    return None if start_us == BEGINNING_US else start_us, None if end_us == END_US else end_us
 
 
 def _stretch(link: TariffLink) -> _Stretch:

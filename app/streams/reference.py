@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
+from msgspec import Struct
 
 from app.domain.reference import NOTHING, Affected, ReferenceBook
 from app.streams.config import StreamConfig
@@ -38,7 +39,7 @@ def earlier(one: Positions, other: Positions) -> Positions:
     }
 
 
-class Known(NamedTuple):
+class Known(Struct, frozen=True, gc=False):
     """Where the newest version of a document stood."""
 
     topic: str

@@ -126,7 +126,8 @@ def _read_clock(value: object) -> int:
     raise ValueError(f"{shown(text)} is not a time (HH:MM, 00:00 to 24:00)")
 
 
-def _read_id(value: object) -> str:
+def read_id(value: object) -> str:
+    """Return an identifier. Raises ValueError where it is none."""
     text = _text(value, "an identifier")
     if not text or len(text) > MAX_ID_LENGTH or text != text.strip() or not text.isprintable():
         expected = f"1 to {MAX_ID_LENGTH} printable characters, no space around them"
@@ -134,8 +135,9 @@ def _read_id(value: object) -> str:
     return text
 
 
-def _read_location_id(value: object) -> str:
-    text = _read_id(value)
+def read_location_id(value: object) -> str:
+    """Return an identifier that can be part of an interval_id. Raises ValueError where it is none."""
+    text = read_id(value)
     if "|" in text:
         raise ValueError(f"{shown(text)} contains '|', which separates the parts of an interval_id (expected none)")
     return text
@@ -148,9 +150,14 @@ def _read_currency(value: object) -> str:
     return text
 
 
+def is_timezone(text: str) -> bool:
+    """Tell whether there is a zone of that name."""
+    return text in timezones()
+
+
 def _read_timezone(value: object) -> str:
     text = _text(value, "a time zone such as 'Europe/London'")
-    if text not in timezones():
+    if not is_timezone(text):
         raise ValueError(f"{shown(text)} is not a time zone (expected a name such as 'Europe/London')")
     return text
 
@@ -180,8 +187,8 @@ Instant = Annotated[int, PlainValidator(_read_instant)]
 DateText = Annotated[date, PlainValidator(_read_date)]
 MonthDay = Annotated[tuple[int, int], PlainValidator(_read_month_day)]
 Clock = Annotated[int, PlainValidator(_read_clock)]
-Identifier = Annotated[str, PlainValidator(_read_id)]
-LocationId = Annotated[str, PlainValidator(_read_location_id)]
+Identifier = Annotated[str, PlainValidator(read_id)]
+LocationId = Annotated[str, PlainValidator(read_location_id)]
 Currency = Annotated[str, PlainValidator(_read_currency)]
 Timezone = Annotated[str, PlainValidator(_read_timezone)]
 Integer = Annotated[int, BeforeValidator(_check_integer)]

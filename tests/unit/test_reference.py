@@ -151,9 +151,6 @@ def test_another_zone_or_interval_length_is_another_grid() -> None:
     moved = book.put_location(Location("l", "Europe/London", links=(on("t"),)))
     assert moved == Affected(frozenset({"l"}), grid_changed=True)
     assert book.put_location(Location("l", "Europe/London", 15, links=(on("t"),))).grid_changed
-    grid = book.grid("l")
-    assert grid is not None
-    assert (grid.interval_minutes, grid.calendar.timezone) == (15, "Europe/London")
 
 
 def test_overlapping_links_are_refused_with_their_path_and_the_location_before_stays() -> None:
@@ -170,7 +167,7 @@ def test_a_removed_location_has_no_tariffs() -> None:
     book.put_location(at("l", on("t", FEBRUARY)))
     assert cost(book, "l") == "0.3"
     assert book.remove_location("l") == only("l", start_us=FEBRUARY)
-    assert (book.location("l"), book.grid("l"), cost(book, "l")) == (None, None, None)
+    assert (book.location("l"), cost(book, "l")) == (None, None)
     assert book.remove_location("l") == NOTHING
     assert book.put_tariff(flat("t", "0.4")) == NOTHING
 
