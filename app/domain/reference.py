@@ -25,7 +25,7 @@ _NO_COUNTERS: Final[frozenset[Counter]] = frozenset()
 _Stretch = tuple[int, int]
 """[start_us, end_us), with BEGINNING_US and END_US for the ends of time."""
 
-_PlanKey = tuple[Direction, tuple[tuple[TariffLink, int], ...], str | None]
+_PlanKey = tuple[Direction, tuple[TariffLink, ...], str | None]
 
 
 class Affected(msgspec.Struct, frozen=True, gc=False):
@@ -51,7 +51,7 @@ class ReferenceBook:
     """
 
     __slots__ = (
-        "_bounds", "_carbons", "_counters", "_days", "_generations", "_keys_of_series", "_keys_of_tariff", "_locations",
+        "_bounds", "_carbons", "_counters", "_days", "_keys_of_series", "_keys_of_tariff", "_locations",
         "_locations_of_carbon", "_locations_of_tariff", "_memory", "_plans", "_pricers", "_shared_plans", "_tables",
         "_versions", "tariff_generation",
     )  # fmt: skip
@@ -67,7 +67,6 @@ class ReferenceBook:
         self._locations_of_carbon: dict[str, set[str]] = {}
         self._keys_of_series: dict[str, set[str]] = {}
         self._keys_of_tariff: dict[str, set[str]] = {}
-        self._generations: dict[str, int] = {}
         self._versions: dict[str, tuple[TariffPricer, ...]] = {}
         self._counters: dict[str, frozenset[Counter]] = {}
         self._bounds: dict[tuple[str, Counter, int], list[int]] = {}
@@ -212,13 +211,12 @@ class ReferenceBook:
 
     def _build_plan(self, location_id: str, direction: Direction) -> PricePlan:
         location = self._locations.get(location_id)
-        links = () if location is None else tuple(link for link in location.links if link.direction == direction)
+        links = () if location is None else location.links
         carbon_id = None if location is None or direction != "IMPORT" else location.carbon_series_id
-        dated = tuple((link, self._generations.get(link.tariff_id, 0)) for link in links)
-        key = (direction, dated, carbon_id)
+        key = (direction, links, carbon_id)
         plan = self._shared_plans.get(key)
         if plan is None:
-            spans = list(self._spans(direction, links))
+            spans = list(self._spans(direction, [link for link in links if link.direction == direction]))
             plan = self._shared_plans[key] = PricePlan(direction, spans, self._carbon(carbon_id))
         if location is not None:
             self._plans[location_id, direction] = plan
@@ -311,7 +309,7 @@ class ReferenceBook:
         else:
             self._counters.pop(tariff_id, None)
         self._bounds.clear()
-        self._generations[tariff_id] = self._generations.get(tariff_id, 0) + 1
+        self._shared_plans.clear()
         self.tariff_generation += 1
 
     def _series_changed(self, series_id: str, changed: _Stretch) -> Affected:

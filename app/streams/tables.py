@@ -410,20 +410,23 @@ def interval_entries(key: bytes, value: bytes | None, held: set[bytes] | None = 
     be, is left out. None: nobody knows.
     """
     yield key, value
-    yield from _held_entries(key, value, held)
+    marked = _held_entry(key, value, held)
+    if marked is not None:
+        yield marked
 
 
-def _held_entries(key: bytes, value: bytes | None, held: set[bytes] | None) -> Iterator[Entry]:
-    if key.startswith(INTERVAL_MARK):
-        held_key, is_held = HELD_MARK + key[1:], value is not None and value.startswith(HELD)
-        if held is None:
-            yield held_key, b"" if is_held else None
-        elif is_held != (held_key in held):
-            if is_held:
-                held.add(held_key)
-            else:
-                held.discard(held_key)
-            yield held_key, b"" if is_held else None
+def _held_entry(key: bytes, value: bytes | None, held: set[bytes] | None) -> Entry | None:
+    if not key.startswith(INTERVAL_MARK):
+        return None
+    held_key, is_held = HELD_MARK + key[1:], value is not None and value.startswith(HELD)
+    if held is not None:
+        if is_held == (held_key in held):
+            return None
+        if is_held:
+            held.add(held_key)
+        else:
+            held.discard(held_key)
+    return held_key, b"" if is_held else None
 
 
 def store_entries(logged: Sequence[Entry], changes: Changes, held: set[bytes]) -> list[Entry]:
@@ -435,7 +438,9 @@ def store_entries(logged: Sequence[Entry], changes: Changes, held: set[bytes]) -
     for key, value in logged:
         # Nearly all are published whole, and few wait meanwhile: no mark is set or taken away.
         if held or value is None or value.startswith(HELD):
-            entries += _held_entries(key, value, held)
+            marked = _held_entry(key, value, held)
+            if marked is not None:
+                entries.append(marked)
     mark = PRICED_MARK
     entries += [(mark + interval_id.encode(), value) for interval_id, value in changes.priced.items()]
     return entries
