@@ -23,6 +23,7 @@ from app.domain.reference import ReferenceBook
 from app.settings import Settings
 from app.streams.fetch import fetch_parsed
 from app.streams.garbage import collect_rarely
+from app.streams.held import Entry, HeldMarks
 from app.streams.outbox import Outbox
 from app.streams.pipeline import Context, Pipeline
 from app.streams.sources import Log, OfflineMessage
@@ -30,10 +31,10 @@ from app.streams.store import PartitionStore, StoreCache
 from app.streams.tables import (
     META_KEY,
     Changes,
-    Entry,
     Meta,
     Tables,
     changelog_entries,
+    live_limit,
     store_entries,
 )
 from app.streams.topics import topic_names
@@ -98,14 +99,14 @@ async def measure_stages(locations: int, steps: int) -> dict[str, float]:
     ]
     with tempfile.TemporaryDirectory(prefix="meterstream-bench-") as folder:
         store = PartitionStore(Path(folder) / "store", StoreCache(settings.store_cache_mb), "benchmark")
-        tables = Tables(store)
+        tables = Tables(store, live_limit(settings.partitions))
         producer = AIOKafkaProducer(max_batch_size=settings.producer_max_batch_bytes)  # never started: it makes batches
         outbox = Outbox(producer, names, 0, settings.producer_max_batch_bytes)
         outputs: list[tuple[Any, ...]] = []
         context = Context(0, 1, names.records)
         pipeline = Pipeline(context, tables, book, _Kept(outputs), emit_every_s=settings.emit_every_s)
         pipeline.prices_at_once = True
-        held: set[bytes] = set()
+        held = HeldMarks((), live_limit(settings.partitions))
         log, meta = Log(names.records, 0), msgspec.json.encode(Meta(lineage="benchmark"))
         for transaction in _chunks(messages, _CHUNK * _CHUNKS_OF_A_TRANSACTION):
             for chunk in _chunks(transaction, _CHUNK):
@@ -133,8 +134,8 @@ def _decode(chunk: Sequence[OfflineMessage]) -> None:
         decode_record(message.value)
 
 
-def _store(store: PartitionStore, logged: list[Entry], changes: Changes, held: set[bytes], meta: bytes) -> None:
-    store.write([*store_entries(logged, changes, held), (META_KEY, meta)], {})
+def _store(store: PartitionStore, logged: list[Entry], changes: Changes, held: HeldMarks, meta: bytes) -> None:
+    store.write([*store_entries(logged, changes), *held.take(logged, 0), (META_KEY, meta)], {})
 
 
 def _entries(changes: Changes) -> list[Entry]:

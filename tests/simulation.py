@@ -10,15 +10,14 @@ from typing import Any, NamedTuple
 
 from app.domain.intervals import Interval
 from app.domain.reference import ReferenceBook
+from app.streams.held import HeldMarks, interval_entries
 from app.streams.pipeline import Context, Output, Pipeline
 from app.streams.retention import NO_LIMITS, AgeLimits
 from app.streams.sources import Log, OfflineMessage
 from app.streams.tables import (
-    HELD_MARK,
     MemoryStore,
     Tables,
     changelog_entries,
-    interval_entries,
     priced_entry,
     store_entries,
 )
@@ -124,11 +123,14 @@ class SimulatedPartition:
         self.counts: Counter[str] = Counter()
         self.now_s = 0.0
         self.store = MemoryStore()
+        self._known_to = 0
         self.open()
 
     def open(self) -> None:
         """Begin with what is committed and nothing else, as a worker does that has just been given this partition."""
         self.sink = ListSink()
+        for key, value in self.changelog[self._known_to :]:
+            self.store.write(interval_entries(key, value))
         self.tables = Tables(self.store, live_limit=4)
         self.pipeline = Pipeline(
             Context(0, 1, RECORDS.topic),
@@ -140,7 +142,7 @@ class SimulatedPartition:
         )
         self.pipeline.restore(*self.closed)
         held = self.tables.held_ids()
-        self._held_keys = {HELD_MARK + interval_id.encode() for interval_id in held}
+        self._held = HeldMarks(held, limit=3)
         self.pipeline.wait_for(held, self.now_s - self.emit_every_s)
         self.pipeline.walks.restore(self.tables.walks())
         waiting = self.intervals[self.intervals_to :]
@@ -150,8 +152,7 @@ class SimulatedPartition:
     def lose_the_store(self) -> None:
         """Rebuild the store from the changelog and from `meter.priced`, and open again."""
         self.store = MemoryStore()
-        for key, value in self.changelog:
-            self.store.write(interval_entries(key, value))
+        self._known_to = 0
         self.store.write(priced_entry(key, value) for key, value in self.priced)
         self.open()
 
@@ -175,8 +176,9 @@ class SimulatedPartition:
                 {"intervals": self.intervals, "priced": self.priced}[output].append((key or b"", value))
         changes = self.tables.changes
         logged = list(changelog_entries(changes))
+        self.store.write([*store_entries(logged, changes), *self._held.take(logged, len(self.changelog))])
         self.changelog += logged
-        self.store.write(store_entries(logged, changes, self._held_keys))
+        self._known_to = self._held.known_to(len(self.changelog))
         self.closed = (self.pipeline.retention.closed_us, self.pipeline.retention.sure_us())
         self.records_to, self.intervals_to = self._ahead
         self.counts.update(self.pipeline.metrics)

@@ -13,13 +13,13 @@ from aiokafka.structs import TopicPartition
 
 from app.streams.config import StreamConfig
 from app.streams.fetch import fetch_parsed
+from app.streams.held import HELD_MARK, INTERVAL_MARK, is_held, mark_of
 from app.streams.progress import Progress
 from app.streams.security import client_options
 from app.streams.store import PartitionStore
-from app.streams.tables import AFTER, HELD_MARK, INTERVAL_MARK, META_KEY, PRICED_MARK, decode_meta
+from app.streams.tables import AFTER, META_KEY, PRICED_MARK, decode_meta
 from app.streams.timeouts import REQUEST_TIMEOUT_MS
 from app.streams.topics import TopicNames
-from app.wire.interval import HELD
 
 log = structlog.get_logger(__name__)
 
@@ -202,14 +202,13 @@ def _newest_intervals(records: list[Any], held: set[bytes]) -> dict[bytes, bytes
     for record in records:
         key, value = record.key, record.value
         entries[key] = value
-        if key.startswith(INTERVAL_MARK):
-            if value is not None and value.startswith(HELD):
-                held_key = HELD_MARK + key[1:]
-                entries[held_key] = b""
-                held.add(held_key)
-            elif held and (held_key := HELD_MARK + key[1:]) in held:
-                entries[held_key] = None
-                held.discard(held_key)
+        if is_held(key, value):
+            marked = mark_of(key)
+            entries[marked] = b""
+            held.add(marked)
+        elif held and key.startswith(INTERVAL_MARK) and (marked := mark_of(key)) in held:
+            entries[marked] = None
+            held.discard(marked)
     return entries
 
 

@@ -13,8 +13,9 @@ from faust.tables.table import Table
 
 from app.domain.partitioning import partition_for
 from app.domain.records import MeterId
+from app.streams.held import INTERVAL_MARK
 from app.streams.shards import Shards
-from app.streams.tables import INTERVAL_MARK, PRICED_MARK
+from app.streams.tables import PRICED_MARK
 from app.wire.interval import MeterText, decode_state
 
 _MARKS: Final[dict[str, bytes]] = {"intervals": INTERVAL_MARK, "priced": PRICED_MARK}

@@ -25,6 +25,7 @@ from app.streams.backlog import Backlog
 from app.streams.chunks import Gate
 from app.streams.config import StreamConfig
 from app.streams.faults import StoreCorruptError, StoreError
+from app.streams.held import HeldMarks
 from app.streams.outbox import Outbox
 from app.streams.pipeline import Context, Pipeline, Stage
 from app.streams.retention import AgeLimits
@@ -33,7 +34,6 @@ from app.streams.security import client_options
 from app.streams.sources import Log
 from app.streams.store import PartitionStore, StoreCache
 from app.streams.tables import (
-    HELD_MARK,
     META_KEY,
     Meta,
     Tables,
@@ -154,7 +154,8 @@ class Shard:
         settings, names = self._parts.settings, self._parts.names
         value = self.store.get(META_KEY)
         self.meta = Meta(lineage=uuid.uuid4().hex) if value is None else decode_meta(value)
-        self._tables = Tables(self.store, live_limit(settings.partitions))
+        limit = live_limit(settings.partitions)
+        self._tables = Tables(self.store, limit)
         self._outbox = Outbox(self._producer, names, self.partition, settings.producer_max_batch_bytes)
         self.pipeline = Pipeline(
             Context(self.partition, settings.partitions, names.records),
@@ -167,7 +168,8 @@ class Shard:
         )
         self.pipeline.restore(self.meta.closed_us, self.meta.swept_us)
         held = self._tables.held_ids()
-        self._held_keys = {HELD_MARK + interval_id.encode() for interval_id in held}
+        self._held = HeldMarks(held, limit)
+        self._changelog_to = self.store.position(names.intervals_changelog)
         self.pipeline.wait_for(held, time.monotonic() - settings.emit_every_s)
         self.pipeline.expect(self.backlog.counts.elements())
         self.pipeline.prices_at_once = self.backlog.is_empty()
@@ -195,6 +197,8 @@ class Shard:
 
     def _close_store(self) -> None:
         try:
+            if self._task is not None and not self._distrusted:
+                self._mark_all()
             self.store.close()
         except StoreCorruptError as error:
             log.warning("store_corrupt", reason=str(error), action="rebuild from the changelog")
@@ -204,6 +208,13 @@ class Shard:
                 raise
         if self._distrusted:
             self.store.remove()
+
+    def _mark_all(self) -> None:
+        """Spare whoever opens the store next to read the changelog again for what waits; where the disk is full, it is read."""
+        marks = self._held.set_all()
+        if marks:
+            with contextlib.suppress(StoreError):
+                self.store.write(marks, {self._parts.names.intervals_changelog: self._changelog_to})
 
     def distrust_store(self) -> None:
         """Let the local store be removed when the shard is closed: the next owner builds it anew from the changelog."""
@@ -429,9 +440,14 @@ class Shard:
             elif at_once:
                 backlog.taken_to = backlog.known_to
         await self._producer.commit_transaction()
-        changelogs = (changelog, (names.priced, self.partition))
-        entries = store_entries(logged, changes, self._held_keys)
-        self.store.write([*entries, (META_KEY, meta)], {at[0]: ends[at] for at in changelogs if at in ends})
+        entries = store_entries(logged, changes)
+        entries += self._held.take(logged, self._changelog_to)
+        known = {names.intervals_changelog: self._held.known_to(ends[changelog])}
+        priced = (names.priced, self.partition)
+        if priced in ends:
+            known[names.priced] = ends[priced]
+        self.store.write([*entries, (META_KEY, meta)], known)
+        self._changelog_to = ends[changelog]
         self._tables.committed()
         self._transactions += 1
         self._committed_at_s = time.monotonic()

@@ -13,17 +13,15 @@ import msgspec
 
 from app.domain.instants import US_PER_SECOND
 from app.domain.intervals import Interval
+from app.streams.held import HELD_MARK, INTERVAL_MARK, Entry
 from app.streams.ledger import prefix_of
 from app.streams.validate import Meter, instants
-from app.wire.interval import HELD, decode_state, encode_state, instant_texts
+from app.wire.interval import decode_state, encode_state, instant_texts
 
-INTERVAL_MARK: Final = b"i"
 PRICED_MARK: Final = b"p"
 GRID_MARK: Final = b"g"
-HELD_MARK: Final = b"h"
 WALK_MARK: Final = b"w"
-"""First bytes of the store's keys: intervals, priced records, a meter's grid, intervals that wait to be published, and a
-meter's walks."""
+"""First bytes of the store's keys, beside those of intervals and their marks: priced records, a meter's grid, and its walks."""
 
 META_KEY: Final = b"#meta"
 """Key of what a partition remembers beside its tables, in the store and in the changelog of intervals."""
@@ -387,10 +385,6 @@ class _PricedView:
         self.last_before = tables.last_priced_before
 
 
-Entry = tuple[bytes, bytes | None]
-"""A key and its value; None deletes."""
-
-
 def changelog_entries(changes: Changes) -> Iterator[Entry]:
     """Yield what a transaction puts into the changelog of the table `intervals`; that of `priced` is its own topic."""
     for interval_id, (interval, _) in changes.intervals.items():
@@ -403,47 +397,13 @@ def changelog_entries(changes: Changes) -> Iterator[Entry]:
         yield WALK_MARK + prefix.encode(), walks
 
 
-def interval_entries(key: bytes, value: bytes | None, held: set[bytes] | None = None) -> Iterator[Entry]:
-    """Yield what one record of the intervals' changelog means for the store; None deletes.
+def store_entries(logged: Sequence[Entry], changes: Changes) -> list[Entry]:
+    """Return what a transaction means for the two tables in the store: `logged` is what it put into the changelog. Hot.
 
-    `held` are the keys under `HELD_MARK` that the store has, and is kept so: what is among them already, or is not and need not
-    be, is left out. None: nobody knows.
+    The marks of intervals that wait come to that: `HeldMarks.take`.
     """
-    yield key, value
-    marked = _held_entry(key, value, held)
-    if marked is not None:
-        yield marked
-
-
-def _held_entry(key: bytes, value: bytes | None, held: set[bytes] | None) -> Entry | None:
-    if not key.startswith(INTERVAL_MARK):
-        return None
-    held_key, is_held = HELD_MARK + key[1:], value is not None and value.startswith(HELD)
-    if held is not None:
-        if is_held == (held_key in held):
-            return None
-        if is_held:
-            held.add(held_key)
-        else:
-            held.discard(held_key)
-    return held_key, b"" if is_held else None
-
-
-def store_entries(logged: Sequence[Entry], changes: Changes, held: set[bytes]) -> list[Entry]:
-    """Return what a transaction means for the store, after it was committed: `logged` is what it put into the changelog. Hot.
-
-    `held` as for `interval_entries`.
-    """
-    entries = list(logged)
-    for key, value in logged:
-        # Nearly all are published whole, and few wait meanwhile: no mark is set or taken away.
-        if held or value is None or value.startswith(HELD):
-            marked = _held_entry(key, value, held)
-            if marked is not None:
-                entries.append(marked)
     mark = PRICED_MARK
-    entries += [(mark + interval_id.encode(), value) for interval_id, value in changes.priced.items()]
-    return entries
+    return [*logged, *[(mark + interval_id.encode(), value) for interval_id, value in changes.priced.items()]]
 
 
 def priced_entry(key: bytes, value: bytes | None) -> Entry:

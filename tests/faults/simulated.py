@@ -17,18 +17,17 @@ from app.domain.locations import Location
 from app.domain.reference import Affected, ReferenceBook
 from app.domain.tariffs import SeriesDay, Tariff
 from app.streams.backlog import Backlog
+from app.streams.held import HeldMarks, interval_entries
 from app.streams.pipeline import Context, Pipeline
 from app.streams.reference import earlier
 from app.streams.sources import Log, OfflineMessage
 from app.streams.tables import (
-    HELD_MARK,
     META_KEY,
     MemoryStore,
     Meta,
     Tables,
     changelog_entries,
     decode_meta,
-    interval_entries,
     priced_entry,
     store_entries,
 )
@@ -48,6 +47,7 @@ Fault = Literal[
     "sequence restarted",
     "documents taken for read",
     "backlog forgotten",
+    "marks forgotten",
 ]
 """What can be broken on purpose, to see that the check finds it."""
 
@@ -160,7 +160,8 @@ class SimulatedShard:
         context = Context(partition, PARTITIONS, RECORDS)
         self.pipeline: Final = Pipeline(context, self._tables, worker.book, self._sink, emit_every_s=emit_every_s)
         held = self._tables.held_ids()
-        self._held_keys: Final = {HELD_MARK + interval_id.encode() for interval_id in held}
+        self._held: Final = HeldMarks(held, limit=4)
+        self._changelog_to = self._disk.positions[CHANGELOG]
         self.pipeline.wait_for(held, self.now_s() - emit_every_s)
         self._find_backlog()
         self.pipeline.walks.restore(self._tables.walks())
@@ -351,7 +352,7 @@ class SimulatedShard:
             if self._fault != "changelog skipped" or self._choose.random() < 0.7:
                 self.broker.append((CHANGELOG, self.partition), key, value, transaction)
             yield "sent to the changelog"
-        entries = store_entries(logged, changes, self._held_keys)
+        entries = [*store_entries(logged, changes), *self._held.take(logged, self._changelog_to)]
         if self._fault == "store before commit":
             self._disk.write([*entries, (META_KEY, meta)])
             yield "stored"
@@ -362,7 +363,9 @@ class SimulatedShard:
         ends = {topic: len(self.broker.logs[topic, own]) for topic, own in transaction.touched if own == self.partition}
         yield "committed"
         self._disk.write([*entries, (META_KEY, meta)])
-        self._disk.positions |= {topic: end for topic, end in ends.items() if topic in {CHANGELOG, PRICED}}
+        self._changelog_to = ends.get(CHANGELOG, self._changelog_to)
+        known_to = self._changelog_to if self._fault == "marks forgotten" else self._held.known_to(self._changelog_to)
+        self._disk.positions |= {topic: ends[topic] for topic in ends if topic == PRICED} | {CHANGELOG: known_to}
         if self._choose.random() < 0.3:
             self._disk.keep()
         self._tables.committed()

@@ -7,14 +7,13 @@ import pytest
 from aiokafka.structs import TopicPartition
 
 from app.streams.changelog import _newest_intervals, _newest_priced
+from app.streams.held import HELD_MARK, INTERVAL_MARK, HeldMarks, interval_entries
 from app.streams.progress import Progress, Recovered
 from app.streams.tables import (
     GRID_MARK,
-    INTERVAL_MARK,
     META_KEY,
     Changes,
     MemoryStore,
-    interval_entries,
     priced_entry,
     store_entries,
 )
@@ -32,40 +31,82 @@ def _records(choose: random.Random, count: int) -> list[Record]:
     ]
 
 
+def _content(store: MemoryStore) -> list[tuple[bytes, bytes]]:
+    return list(store.items(b"", b"\xff"))
+
+
 @pytest.mark.parametrize("seed", range(50))
 def test_a_store_recovered_fetch_by_fetch_is_the_one_recovered_record_by_record(seed: int) -> None:
     choose = random.Random(seed)  # noqa: S311 - chance, not secrets
     records = _records(choose, 60)
-    one_by_one, with_fewer_entries, by_fetch = MemoryStore(), MemoryStore(), MemoryStore()
-    known: set[bytes] = set()
+    one_by_one, by_fetch = MemoryStore(), MemoryStore()
     for record in records:
         one_by_one.write(interval_entries(*record))
-        with_fewer_entries.write(interval_entries(*record, known))
-    assert list(with_fewer_entries.items(b"", b"\xff")) == list(one_by_one.items(b"", b"\xff"))
-    assert known == {key for key, _ in one_by_one.items(b"h", b"i")}
     held: set[bytes] = set()
     while records:
         taken = choose.randrange(1, 12)
         by_fetch.write(_newest_intervals(records[:taken], held).items())
         records = records[taken:]
-    assert list(by_fetch.items(b"", b"\xff")) == list(one_by_one.items(b"", b"\xff"))
+    assert _content(by_fetch) == _content(one_by_one)
     assert held == {key for key, _ in by_fetch.items(b"h", b"i")}
 
 
-@pytest.mark.parametrize("seed", range(50))
-def test_a_store_written_at_each_commit_is_the_one_recovered_from_the_changelog(seed: int) -> None:
+@pytest.mark.parametrize("limit", [0, 1, 3, 100])
+@pytest.mark.parametrize("seed", range(40))
+def test_a_store_written_at_each_commit_is_as_if_recovered_once_it_is_read_from_where_it_says(
+    seed: int, limit: int
+) -> None:
     choose = random.Random(seed)  # noqa: S311 - chance, not secrets
-    recovered, committed = MemoryStore(), MemoryStore()
-    held: set[bytes] = set()
+    recovered, committed, changelog = MemoryStore(), MemoryStore(), list[tuple[bytes, bytes | None]]()
+    held = HeldMarks([], limit)
     for _ in range(12):
         logged = list({record.key: record.value for record in _records(choose, 6)}.items())
         changes = Changes()
         changes.priced = {f"{choose.randrange(8)}": choose.choice([b"price", None]) for _ in range(3)}
-        committed.write(store_entries(logged, changes, held))
+        committed.write([*store_entries(logged, changes), *held.take(logged, len(changelog))])
+        changelog += logged
         recovered.write(entry for each in logged for entry in interval_entries(*each))
         recovered.write(priced_entry(key.encode(), value) for key, value in changes.priced.items())
-    assert list(committed.items(b"", b"\xff")) == list(recovered.items(b"", b"\xff"))
-    assert held == {key for key, _ in committed.items(b"h", b"i")}
+        # Whoever opens it now, after a kill:
+        reopened = MemoryStore()
+        reopened.write(_content(committed))
+        for record in changelog[held.known_to(len(changelog)) :]:
+            reopened.write(interval_entries(*record))
+        assert _content(reopened) == _content(recovered)
+        # And after it has been closed:
+        closed = MemoryStore()
+        closed.write(_content(committed))
+        if choose.random() < 0.3:
+            marks = held.set_all()
+            committed.write(marks)
+            closed.write(marks)
+            assert held.known_to(len(changelog)) == len(changelog)
+            assert _content(closed) == _content(recovered)
+
+
+def test_a_mark_is_set_only_where_an_interval_waits_for_long() -> None:
+    held = HeldMarks([], limit=2)
+    a, b, c = (INTERVAL_MARK + name for name in (b"a", b"b", b"c"))
+    assert held.take([(a, b"h1"), (b, b"h1")], 10) == []
+    assert held.known_to(12) == 10
+    assert held.take([(a, b".1")], 12) == []  # published: nobody has to know that it waited
+    assert held.known_to(13) == 10
+    assert held.take([(b, b"h2"), (c, b"h1")], 13) == []  # the first change counts: before it, it did not wait
+    assert held.known_to(15) == 10
+    assert held.take([(b, None)], 15) == []
+    assert held.known_to(16) == 13
+    assert held.take([(a, b"h3"), (b, b"h3")], 16) == [(HELD_MARK + name, b"") for name in (b"c", b"a", b"b")]
+    assert held.known_to(18) == 18
+    assert held.take([(c, b".2"), (a, b"h4")], 18) == [(HELD_MARK + b"c", None)]
+
+
+def test_no_more_of_the_changelog_is_read_again_than_takes_a_moment() -> None:
+    held = HeldMarks(["known"], limit=1000)
+    a, known = INTERVAL_MARK + b"a", INTERVAL_MARK + b"known"
+    assert held.take([(a, b"h1"), (known, b"h2")], 50) == []
+    assert held.take([], 200_050) == []
+    assert held.take([], 200_051) == [(HELD_MARK + b"a", b"")]
+    assert held.take([(known, b".3")], 200_060) == [(HELD_MARK + b"known", None)]
 
 
 def test_the_newest_price_of_a_fetch_counts() -> None:
