@@ -37,11 +37,15 @@ run: setup ## Start a Kafka for this machine, demo data and a worker, and watch 
 
 test: lint ## Everything that has to hold: lint, types, layers, and all tests with coverage
 	@# Tests on a broker mostly wait, the others compute: the three together take little longer than the longest.
+	@# `set -m`: each has a process group, to which an interrupt is passed on: all that it has started then ends with it.
 	@$(BIN)/coverage erase
-	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; run="$(BIN)/coverage run --parallel-mode -m pytest"; status=0; \
+	@set -m; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; run="$(BIN)/coverage run --parallel-mode -m pytest"; status=0; \
 	$$run -m "not broker" >"$$folder/others" 2>&1 & others=$$!; \
 	$$run -m broker tests/faults >"$$folder/faults" 2>&1 & faults=$$!; \
-	$$run -m broker --ignore=tests/faults || status=$$?; \
+	$$run -m broker --ignore=tests/faults & broker=$$!; \
+	trap 'kill -INT -- -$$broker -$$faults -$$others 2>/dev/null; interrupted=1' INT TERM; \
+	wait $$broker || status=$$?; \
+	if [ -n "$${interrupted:-}" ]; then wait; exit 130; fi; \
 	wait $$faults || status=$$?; cat "$$folder/faults"; \
 	wait $$others || status=$$?; cat "$$folder/others"; exit $$status
 	@$(BIN)/coverage combine --quiet

@@ -131,7 +131,7 @@ class ReferenceBook:
         old = self._locations.get(location.location_id)
         if old == location:
             return NOTHING
-        problems = overlapping_links(location.links)
+        problems = overlapping_links(location.links) if len(location.links) > 1 else ()
         if problems:
             raise ValueError("; ".join(f"tariffs[{position}]: {sentence}" for position, sentence in problems))
         grid_for(location.timezone, location.interval_minutes)

@@ -45,7 +45,6 @@ class Known(Struct, frozen=True, gc=False):
     topic: str
     partition: int
     offset: int
-    kind: Kind
 
 
 class Change(NamedTuple):
@@ -75,7 +74,7 @@ class ReferenceReader:
         }
         self._book = book
         self._on_change = on_change
-        self._known: dict[tuple[Kind, str], Known] = {}
+        self._known: Final[dict[Kind, dict[str, Known]]] = {kind: {} for kind in self._kinds.values()}
         self._positions: Positions = {topic: {} for topic in self._kinds}
         self._consumer: AIOKafkaConsumer | None = None
         self._task: asyncio.Task[None] | None = None
@@ -112,7 +111,7 @@ class ReferenceReader:
             behind = {tp for tp in behind if await consumer.position(tp) < ends[tp]}
         for tp in tps:
             self._positions[tp.topic][str(tp.partition)] = await consumer.position(tp)
-        log.info("reference_read", documents=len(self._known))
+        log.info("reference_read", documents=sum(map(len, self._known.values())))
         self._task = asyncio.create_task(self._follow(consumer), name="reference")
 
     @staticmethod
@@ -151,6 +150,7 @@ class ReferenceReader:
         location_ids = []
         for tp, records in fetched.items():
             kind = self._kinds[tp.topic]
+            known = self._known[kind]
             for record in records:
                 key = (record.key or b"").decode(errors="replace")
                 affected = self._take(kind, key, record)
@@ -158,7 +158,7 @@ class ReferenceReader:
                     found.append(affected)
                 if kind == "location":
                     location_ids.append(key)
-                self._known[kind, key] = Known(tp.topic, tp.partition, record.offset, kind)
+                known[key] = Known(tp.topic, tp.partition, record.offset)
             self._positions[tp.topic][str(tp.partition)] = records[-1].offset + 1
         return found, location_ids
 
@@ -199,7 +199,8 @@ class ReferenceReader:
         """Return the documents that are newer than positions: what changed while a partition had no owner."""
         return [
             (kind, key)
-            for (kind, key), known in self._known.items()
+            for kind, documents in self._known.items()
+            for key, known in documents.items()
             if known.offset >= positions.get(known.topic, {}).get(str(known.partition), 0)
         ]
 
