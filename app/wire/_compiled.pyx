@@ -14,8 +14,6 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from aiokafka.record.util import calc_crc32c
-
 from app.domain.intervals import Interval
 from app.domain.rates import Component, IntervalPrice
 from app.domain.records import Reading
@@ -814,10 +812,13 @@ cdef class RecordBatch:
         return <object>self._bytes
 
 
-cdef bint COUNTS_FAST = HAS_CRC32C
+counts_fast = bool(HAS_CRC32C)
+"""Whether the processor has an instruction for CRC-32C, and it is used."""
 
 cdef uint32_t checksum(char *at, Py_ssize_t length) except? 0:
     """Return the CRC-32C (Castagnoli) of some bytes."""
-    if COUNTS_FAST:
+    if counts_fast:
         return crc32c_of(at, length)
+    from aiokafka.record.util import calc_crc32c  # here, because prices from files need no client of Kafka
+
     return calc_crc32c(at[:length])

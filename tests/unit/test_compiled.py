@@ -313,6 +313,18 @@ def test_a_batch_without_a_sender_says_so() -> None:
     assert struct.unpack_from(">qhi", built, 43) == (-1, -1, 0)
 
 
+def test_a_processor_without_an_instruction_for_checksums_counts_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+    for fast in (compiled.parts.counts_fast, False):
+        monkeypatch.setattr(compiled.parts, "counts_fast", fast)
+        batch = compiled.parts.RecordBatch(100_000, 5, transactional=True)
+        for number in range(300):
+            batch.add(b"key", b"%d" % number * number, ())
+        built.append(batch._build())
+    assert built[0] == built[1]
+    assert DefaultRecordBatch(bytearray(built[1])).validate_crc()
+
+
 @pytest.mark.parametrize("wrong", ["text", 1, bytearray(b"x")])
 def test_a_message_of_something_else_is_refused_and_leaves_the_batch_as_it_was(wrong: Any) -> None:
     batch = compiled.parts.RecordBatch(1000, 5, transactional=True)
