@@ -11,7 +11,7 @@ Fields of structs are read where they lie in memory, as the interpreter does it;
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from app.domain.intervals import Interval
@@ -155,25 +155,25 @@ cdef inline char *write_whole(char *at, int64_t number) noexcept nogil:
     cdef uint64_t rest = number
     while True:
         n -= 1
-        digits[n] = 48 + rest % 10
+        digits[n] = c'0' + rest % 10
         rest //= 10
         if rest == 0:
             break
     return write(at, &digits[n], 20 - n)
 
 cdef inline char *write_two(char *at, int number) noexcept nogil:
-    at[0] = 48 + number // 10
-    at[1] = 48 + number % 10
+    at[0] = c'0' + number // 10
+    at[1] = c'0' + number % 10
     return at + 2
 
 cdef inline char *write_millionths(char *at, int micros) noexcept nogil:
     """Write the decimals of a number of millionths of at least 1, without zeros at the end."""
     cdef int place, last = 6
-    at[0] = 46
+    at[0] = c'.'
     for place in range(6, 0, -1):
-        at[place] = 48 + micros % 10
+        at[place] = c'0' + micros % 10
         micros //= 10
-    while at[last] == 48:
+    while at[last] == c'0':
         last -= 1
     return at + last + 1
 
@@ -203,11 +203,11 @@ cdef void set_date(int64_t day) noexcept nogil:
     cdef int year = year_of_era + era * 400 + (month <= 2)
     write_two(&_date[0], year // 100)
     write_two(&_date[2], year % 100)
-    _date[4] = 45
+    _date[4] = c'-'
     write_two(&_date[5], month)
-    _date[7] = 45
+    _date[7] = c'-'
     write_two(&_date[8], day_of_month)
-    _date[10] = 84
+    _date[10] = c'T'
     _day = day
 
 cdef inline char *write_instant(char *at, int64_t at_us) noexcept nogil:
@@ -219,13 +219,13 @@ cdef inline char *write_instant(char *at, int64_t at_us) noexcept nogil:
     if day != _day:
         set_date(day)
     at = write_two(write(at, _date, 11), seconds // 3600)
-    at[0] = 58
+    at[0] = c':'
     at = write_two(at + 1, seconds // 60 % 60)
-    at[0] = 58
+    at[0] = c':'
     at = write_two(at + 1, seconds % 60)
     if micros:
         at = write_millionths(at, micros)
-    at[0] = 90
+    at[0] = c'Z'
     return at + 1
 
 cdef inline bint is_usual(int64_t at_us) noexcept nogil:
@@ -241,9 +241,9 @@ cdef inline char *write_text_or_null(char *at, PyObject *text, int *wrong):
     if plain is NULL:
         wrong[0] = 1
         return at
-    at[0] = 34
+    at[0] = c'"'
     at = write(at + 1, plain, length)
-    at[0] = 34
+    at[0] = c'"'
     return at + 1
 
 cdef inline char *write_whole_or_null(char *at, PyObject *number, int *wrong):
@@ -263,7 +263,6 @@ cdef Py_ssize_t room_for(bytes before_id, bytes after_id, PyObject *interval):
     """Return how many bytes are enough for an interval's public form; -1 where it is not made of what its type says."""
     cdef PyObject *readings
     cdef PyObject *reading
-    cdef PyObject *text
     cdef Py_ssize_t place
     cdef Py_ssize_t needed = PyBytes_GET_SIZE(before_id) + PyBytes_GET_SIZE(after_id) + HEAD_BYTES
     if not IS_OF(interval, INTERVAL_TYPE):
@@ -354,10 +353,12 @@ cdef object published(char *room, bytes before_id, bytes after_id, PyObject *int
         covered_us += finish_us - begin_us
         submitted_ms = max(submitted_ms, own_ms)
     at = end_of_head = write_head(room, before_id, after_id, interval, energy_uwh, covered_us, &wrong)
+    if wrong:
+        return None
     at = write(at, b',"records":[', 12)
     for place in range(count):
         if place:
-            at[0] = 44
+            at[0] = c','
             at += 1
         reading = PyTuple_GET_ITEM(readings, place)
         own_ms = whole_of(FIELD(reading, R_SUBMITTED), &wrong)
@@ -455,7 +456,7 @@ cdef char *write_component(char *at, PyObject *of, int *wrong) except NULL:
         at = write_amount(at, b',"tariff_id":', 13, FIELD(of, C_TARIFF), wrong)
         at = write(at, b',"tariff_version":', 18)
         at = write_whole_or_null(at, FIELD(of, C_VERSION), wrong)
-    at[0] = 125
+    at[0] = c'}'
     return at + 1
 
 
@@ -500,12 +501,12 @@ def encode_body(bytes head not None, price):
     at = write(at, b',"components":[', 15)
     for place in range(PyTuple_GET_SIZE(components)):
         if place:
-            at[0] = 44
+            at[0] = c','
             at += 1
         at = write_component(at, PyTuple_GET_ITEM(components, place), &wrong)
     if wrong:
         return None
-    at[0] = 93
+    at[0] = c']'
     return PyBytes_FromStringAndSize(text, at + 1 - text)
 
 
@@ -522,7 +523,7 @@ def with_tail(bytes body not None, str submitted_at not None, int64_t sequence):
     at = write(at, plain, length)
     at = write(at, b'","sequence":', 13)
     at = write_whole(at, sequence)
-    at[0] = 125
+    at[0] = c'}'
     length = at + 1 - tail
     whole = PyBytes_FromStringAndSize(NULL, before + length)
     memcpy(PyBytes_AS_STRING(whole), PyBytes_AS_STRING(body), before)
@@ -608,7 +609,7 @@ cdef object packed(char *room, PyObject *interval):
     cdef bint is_held = FIELD(interval, I_HELD) is Py_True
     cdef Py_ssize_t place
     cdef char *at = room + 1
-    room[0] = 104 if is_held else 46
+    room[0] = c'h' if is_held else c'.'
     at = pack_count(at, 5)
     at = pack_whole(at, whole_of(FIELD(interval, I_START), &wrong))
     at = pack_whole(at, whole_of(FIELD(interval, I_END), &wrong))
