@@ -129,7 +129,7 @@ cdef Py_ssize_t C_CHARGE, C_BAND, C_TIER, C_START, C_END, C_ENERGY, C_RATE, C_CO
 C_CHARGE, C_BAND, C_TIER, C_START, C_END, C_ENERGY, C_RATE, C_COST, C_NET, C_TARIFF, C_VERSION = _offsets(
     Component, Component.__struct_fields__
 )
-cdef Py_ssize_t[7] PRICE_TEXTS = [P_CURRENCY, P_COST, P_NET, P_TAX, P_CARBON, P_TARIFF, P_REASON]
+cdef Py_ssize_t[8] PRICE_TEXTS = [P_STATUS, P_CURRENCY, P_COST, P_NET, P_TAX, P_CARBON, P_TARIFF, P_REASON]
 cdef Py_ssize_t[6] COMPONENT_TEXTS = [C_CHARGE, C_BAND, C_RATE, C_COST, C_NET, C_TARIFF]
 cdef PyObject *INTERVAL_TYPE = <PyObject *>Interval
 cdef PyObject *READING_TYPE = <PyObject *>Reading
@@ -231,18 +231,21 @@ cdef inline char *write_instant(char *at, int64_t at_us) noexcept nogil:
 cdef inline bint is_usual(int64_t at_us) noexcept nogil:
     return 0 <= at_us < END_US
 
-cdef inline char *write_text_or_null(char *at, PyObject *text, int *wrong):
-    """Write a text in quotation marks, or null."""
+cdef inline char *write_plain(char *at, PyObject *text, int *wrong):
+    """Write a text as it is, where JSON would."""
     cdef Py_ssize_t length = 0
-    cdef const char *plain
-    if text is Py_None:
-        return write(at, b"null", 4)
-    plain = plain_of(text, &length)
+    cdef const char *plain = plain_of(text, &length)
     if plain is NULL:
         wrong[0] = 1
         return at
+    return write(at, plain, length)
+
+cdef inline char *write_text_or_null(char *at, PyObject *text, int *wrong):
+    """Write a text in quotation marks, or null."""
+    if text is Py_None:
+        return write(at, b"null", 4)
     at[0] = c'"'
-    at = write(at + 1, plain, length)
+    at = write_plain(at + 1, text, wrong)
     at[0] = c'"'
     return at + 1
 
@@ -389,22 +392,29 @@ cdef object published(char *room, bytes before_id, bytes after_id, PyObject *int
     )
 
 
-def publish(bytes before_id not None, bytes after_id not None, interval):
-    """Return what `MeterText.publish` does, or None."""
+ctypedef object (*Writer)(char *room, bytes before_id, bytes after_id, PyObject *interval)
+
+cdef object written(Writer writer, bytes before_id, bytes after_id, PyObject *interval):
+    """Give a writer the room that it needs: nearly always on the stack."""
     cdef char on_stack[STACK_BYTES]
     cdef char *room
-    cdef Py_ssize_t needed = room_for(before_id, after_id, <PyObject *>interval)
+    cdef Py_ssize_t needed = room_for(before_id, after_id, interval)
     if needed < 0:
         return None
     if needed <= STACK_BYTES:
-        return published(on_stack, before_id, after_id, <PyObject *>interval)
+        return writer(on_stack, before_id, after_id, interval)
     room = <char *>PyMem_Malloc(needed)
     if room is NULL:
         raise MemoryError
     try:
-        return published(room, before_id, after_id, <PyObject *>interval)
+        return writer(room, before_id, after_id, interval)
     finally:
         PyMem_Free(room)
+
+
+def publish(bytes before_id not None, bytes after_id not None, interval):
+    """Return what `MeterText.publish` does, or None."""
+    return written(published, before_id, after_id, <PyObject *>interval)
 
 
 # Prices
@@ -420,15 +430,7 @@ cdef inline char *write_amount(char *at, const char *name, Py_ssize_t length, Py
 
 cdef inline char *write_number(char *at, PyObject *text, int *wrong):
     """Write a decimal text as a JSON number, or null."""
-    cdef Py_ssize_t length = 0
-    cdef const char *plain
-    if text is Py_None:
-        return write(at, b"null", 4)
-    plain = plain_of(text, &length)
-    if plain is NULL:
-        wrong[0] = 1
-        return at
-    return write(at, plain, length)
+    return write(at, b"null", 4) if text is Py_None else write_plain(at, text, wrong)
 
 cdef char *write_component(char *at, PyObject *of, int *wrong) except NULL:
     cdef int64_t start_us = whole_of(FIELD(of, C_START), wrong), end_us = whole_of(FIELD(of, C_END), wrong)
@@ -602,7 +604,7 @@ cdef inline char *pack_double(char *at, PyObject *number, int *wrong):
     memcpy(&bits, &value, 8)
     return pack_tail(at, 0xCB, bits, 8)
 
-cdef object packed(char *room, PyObject *interval):
+cdef object packed(char *room, bytes before_id, bytes after_id, PyObject *interval):
     cdef int wrong = 0
     cdef PyObject *readings = FIELD(interval, I_READINGS)
     cdef PyObject *reading
@@ -634,20 +636,7 @@ cdef object packed(char *room, PyObject *interval):
 
 def encode_state(interval):
     """Return what `app.wire.interval.encode_state` does, or None."""
-    cdef char on_stack[STACK_BYTES]
-    cdef char *room
-    cdef Py_ssize_t needed = room_for(b"", b"", <PyObject *>interval)
-    if needed < 0:
-        return None
-    if needed <= STACK_BYTES:
-        return packed(on_stack, <PyObject *>interval)
-    room = <char *>PyMem_Malloc(needed)
-    if room is NULL:
-        raise MemoryError
-    try:
-        return packed(room, <PyObject *>interval)
-    finally:
-        PyMem_Free(room)
+    return written(packed, b"", b"", <PyObject *>interval)
 
 
 # Batches of messages
@@ -655,7 +644,6 @@ def encode_state(interval):
 cdef enum:
     BATCH_HEADER = 61
     FIRST_ROOM = 16_384
-    RECORD_ROOM = 32  # what is written beside a record's key, value and headers
 
 cdef inline char *write_varint(char *at, int64_t number) noexcept nogil:
     """Write a zigzag integer of variable length (Protocol Buffers' sint64)."""
@@ -724,7 +712,7 @@ cdef class RecordBatch:
         """Add a message, None for no key or no value. False: there is no room for it, and for no other."""
         cdef Py_ssize_t needed, body
         cdef char *at
-        cdef list written = None
+        cdef list named = None
         cdef bytes text
         if self._closed:
             return False
@@ -734,9 +722,9 @@ cdef class RecordBatch:
         body += 1 if key is None else varint_size(PyBytes_GET_SIZE(key)) + PyBytes_GET_SIZE(key)
         body += 1 if value is None else varint_size(PyBytes_GET_SIZE(value)) + PyBytes_GET_SIZE(value)
         if headers:
-            written = [(name.encode(), content) for name, content in headers]
-            body += varint_size(len(written))
-            for name, content in written:
+            named = [(name.encode(), content) for name, content in headers]
+            body += varint_size(len(named))
+            for name, content in named:
                 body += varint_size(len(name)) + len(name)
                 body += 1 if content is None else varint_size(len(content)) + len(content)
         else:
@@ -754,11 +742,11 @@ cdef class RecordBatch:
         at = write_varint(at + 2, self._count)
         at = write_bytes(at, key)
         at = write_bytes(at, value)
-        if written is None:
+        if named is None:
             at[0] = 0
         else:
-            at = write_varint(at, len(written))
-            for name, content in written:
+            at = write_varint(at, len(named))
+            for name, content in named:
                 text = name
                 at = write_bytes(at, text)
                 text = content
