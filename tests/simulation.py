@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from app.domain.intervals import Interval
 from app.domain.reference import ReferenceBook
-from app.streams.held import HeldMarks, interval_entries
+from app.streams.held import INTERVAL_MARK, HeldMarks, is_held, mark_of
 from app.streams.pipeline import Context, Output, Pipeline
 from app.streams.retention import NO_LIMITS, AgeLimits
 from app.streams.sources import Log, OfflineMessage
@@ -51,6 +51,14 @@ class Sent(NamedTuple):
     value: bytes | None
     partition: int | None
     headers: Sequence[tuple[str, bytes]]
+
+
+def interval_entries(key: bytes, value: bytes | None) -> list[tuple[bytes, bytes | None]]:
+    """Return what one record of the intervals' changelog means for a store of which nobody knows the marks."""
+    entries: list[tuple[bytes, bytes | None]] = [(key, value)]
+    if key.startswith(INTERVAL_MARK):
+        entries.append((mark_of(key), b"" if is_held(key, value) else None))
+    return entries
 
 
 class ListSink:

@@ -40,7 +40,9 @@ def links_within(location: Location, start_us: int, end_us: int) -> Iterator[Tar
 
 def overlapping_links(links: Sequence[TariffLink]) -> list[tuple[int, str]]:
     """Return (position, sentence) of every link that overlaps an earlier one of its direction."""
-    problems = []
+    problems: list[tuple[int, str]] = []
+    if len(links) < 2:  # noqa: PLR2004 - as nearly always, and a worker asks for all locations there are
+        return problems
     for later, link in enumerate(links):
         for earlier, other in enumerate(links[:later]):
             if link.direction == other.direction and _overlap(link, other):

@@ -131,10 +131,10 @@ class ReferenceBook:
         old = self._locations.get(location.location_id)
         if old == location:
             return NOTHING
-        problems = overlapping_links(location.links) if len(location.links) > 1 else ()
+        problems = overlapping_links(location.links)
         if problems:
             raise ValueError("; ".join(f"tariffs[{position}]: {sentence}" for position, sentence in problems))
-        grid_for(location.timezone, location.interval_minutes)
+        grid_for(location.timezone, location.interval_minutes)  # raises where there is no such zone
         self._locations[location.location_id] = location
         self._reindex(location.location_id, old, location)
         return _location_change(location.location_id, old, location)

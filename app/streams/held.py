@@ -49,7 +49,7 @@ class HeldMarks:
         marked, unmarked = self._marked, self._unmarked
         entries: list[Entry] = []
         for key, value in logged:
-            if value is not None and value.startswith(HELD) and key.startswith(INTERVAL_MARK):
+            if is_held(key, value):
                 if key not in marked:
                     unmarked.setdefault(key, before)
             elif unmarked.pop(key, None) is None and key in marked:
@@ -68,11 +68,3 @@ class HeldMarks:
         unmarked, self._unmarked = self._unmarked, {}
         self._marked.update(unmarked)
         return [(mark_of(key), b"") for key in unmarked]
-
-
-def interval_entries(key: bytes, value: bytes | None) -> list[Entry]:
-    """Return what one record of the intervals' changelog means for a store of which nobody knows the marks."""
-    entries: list[Entry] = [(key, value)]
-    if key.startswith(INTERVAL_MARK):
-        entries.append((mark_of(key), b"" if is_held(key, value) else None))
-    return entries

@@ -128,6 +128,7 @@ class _UsualLocation(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 _decode_usual: Final = msgspec.json.Decoder(_UsualLocation).decode
+_values: Final = msgspec.structs.astuple
 
 
 def _usual_location(raw: bytes) -> Location | None:
@@ -139,9 +140,9 @@ def _usual_location(raw: bytes) -> Location | None:
         found = _decode_usual(raw)
         minutes, power_kw, linked = found.interval_minutes, found.max_power_kw, found.tariffs
         links = () if linked is UNSET else tuple([_usual_link(*_values(link)) for link in linked])
-        if not _says_nothing_twice(raw, found) or not is_timezone(found.timezone) or len(links) > MAX_LINKS:
+        if not _says_nothing_twice(raw, found) or not is_timezone(found.timezone):
             return None
-        if len(links) > 1 and overlapping_links(links):
+        if len(links) > MAX_LINKS or overlapping_links(links):
             return None
         return Location(
             read_location_id(found.location_id),
@@ -191,9 +192,6 @@ def _power_uw(text: str) -> int:
 
 def _optional_id(text: str | UnsetType | None) -> str | None:
     return None if text is UNSET or text is None else read_id(text)
-
-
-_values: Final = msgspec.structs.astuple
 
 
 def to_document(location: Location) -> dict[str, Any]:

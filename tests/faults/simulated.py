@@ -17,7 +17,7 @@ from app.domain.locations import Location
 from app.domain.reference import Affected, ReferenceBook
 from app.domain.tariffs import SeriesDay, Tariff
 from app.streams.backlog import Backlog
-from app.streams.held import HeldMarks, interval_entries
+from app.streams.held import HeldMarks
 from app.streams.pipeline import Context, Pipeline
 from app.streams.reference import earlier
 from app.streams.sources import Log, OfflineMessage
@@ -36,7 +36,7 @@ from app.wire.reference import ReferenceDocument, parse_document
 from tests.faults.cluster import At, Broker, Transaction
 from tests.faults.generator import PARTITIONS, name_of
 from tests.making import Json
-from tests.simulation import ListSink
+from tests.simulation import ListSink, interval_entries
 
 Fault = Literal[
     "store before commit",

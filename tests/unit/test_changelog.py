@@ -7,7 +7,7 @@ import pytest
 from aiokafka.structs import TopicPartition
 
 from app.streams.changelog import _newest_intervals, _newest_priced
-from app.streams.held import HELD_MARK, INTERVAL_MARK, HeldMarks, interval_entries
+from app.streams.held import HELD_MARK, INTERVAL_MARK, HeldMarks
 from app.streams.progress import Progress, Recovered
 from app.streams.tables import (
     GRID_MARK,
@@ -17,6 +17,7 @@ from app.streams.tables import (
     priced_entry,
     store_entries,
 )
+from tests.simulation import interval_entries
 
 
 class Record(NamedTuple):
