@@ -17,7 +17,7 @@ help: ## List the commands
 
 setup: $(STAMP) ## Create .venv with everything that is needed (the second time there is nothing to do)
 
-$(STAMP): requirements-dev.lock pyproject.toml app/wire/_compiled.pyx
+$(STAMP): requirements-dev.lock pyproject.toml $(wildcard app/wire/_*.pyx)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "meterstream needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)."; \
 		echo "Name another one with: make setup PYTHON=/path/to/python3"; exit 1; }
@@ -83,5 +83,5 @@ lock: setup ## Choose the newest allowed versions of all packages and write the 
 
 clean: ## Remove what the commands have made, .venv included
 	rm -rf $(VENV) build dist .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	rm -f app/wire/_compiled.*.so
+	rm -f app/wire/_*.so
 	find app tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
@@ -13,13 +13,15 @@ from aiokafka.structs import TopicPartition
 
 from app.streams.config import StreamConfig
 from app.streams.fetch import fetch_parsed
-from app.streams.held import HELD_MARK, INTERVAL_MARK, is_held, mark_of
+from app.streams.held import HELD_MARK, INTERVAL_MARK, Entry, is_held, mark_of
 from app.streams.progress import Progress
 from app.streams.security import client_options
 from app.streams.store import PartitionStore
 from app.streams.tables import AFTER, META_KEY, PRICED_MARK, decode_meta
 from app.streams.timeouts import REQUEST_TIMEOUT_MS
 from app.streams.topics import TopicNames
+from app.wire import compiled
+from app.wire.interval import HELD
 
 log = structlog.get_logger(__name__)
 
@@ -124,8 +126,12 @@ async def _apply(
             missing.update(await _begin_anew(consumer, stores, partition, ends, progress))
             fetched = {tp: records for tp, records in fetched.items() if tp.partition != partition}
         for tp, records in fetched.items():
-            entries = _newest_priced(records) if tp.topic == names.priced else _newest_intervals(records, held[tp])
-            stores[tp].write(sorted(entries.items(), key=_KEY), {tp.topic: records[-1].offset + 1})
+            if tp.topic == names.priced:
+                entries = newest_entries(records, PRICED_MARK)
+            else:
+                entries = newest_entries(records, b"")
+                entries += _changed_marks(entries, held[tp])
+            stores[tp].write(entries, {tp.topic: records[-1].offset + 1})
             progress.reach(tp, records[-1].offset + 1, len(records))
             await asyncio.sleep(_YIELD_S)  # Heartbeats, and those who ask how far it is, have their turn.
         for tp in list(missing):
@@ -193,25 +199,26 @@ def _held_keys(store: PartitionStore) -> set[bytes]:
     return {key for key, _ in store.items(HELD_MARK, HELD_MARK + AFTER)}
 
 
-def _newest_intervals(records: list[Any], held: set[bytes]) -> dict[bytes, bytes | None]:
-    """Return what records of the intervals' changelog mean for the store; the newest of a key counts. Hot.
+def newest_entries(records: list[Any], mark: bytes) -> list[Entry]:
+    """Return the newest value of each key, with a mark before the key, in the order of keys. Hot."""
+    if compiled.parts is not None and (entries := compiled.parts.newest_entries(records, mark)) is not None:
+        return entries
+    return sorted({mark + record.key: record.value for record in records}.items(), key=_KEY)
+
+
+def _changed_marks(entries: Sequence[Entry], held: set[bytes]) -> list[Entry]:
+    """Return what the newest entries of the intervals' changelog mean for the marks of intervals that wait. Hot.
 
     `held` are the keys under `HELD_MARK` that the store has; what is not among them needs no deletion.
     """
-    entries: dict[bytes, bytes | None] = {}
-    for record in records:
-        key, value = record.key, record.value
-        entries[key] = value
-        if is_held(key, value):
-            marked = mark_of(key)
-            entries[marked] = b""
-            held.add(marked)
+    marks: list[Entry] = []
+    for key, value in entries:
+        if value is not None and value.startswith(HELD):
+            if is_held(key, value):
+                marked = mark_of(key)
+                marks.append((marked, b""))
+                held.add(marked)
         elif held and key.startswith(INTERVAL_MARK) and (marked := mark_of(key)) in held:
-            entries[marked] = None
+            marks.append((marked, None))
             held.discard(marked)
-    return entries
-
-
-def _newest_priced(records: list[Any]) -> dict[bytes, bytes | None]:
-    """Return what records of `meter.priced` mean for the store; the newest of a key counts. Hot."""
-    return {PRICED_MARK + record.key: record.value for record in records}
+    return marks

@@ -1,8 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The parts of the hot path that write bytes, compiled: texts of intervals and prices, states, and batches of messages.
+"""The parts of the hot path that write bytes, compiled: texts of intervals and prices, and states.
 
-Each has its twin in Python (`app.wire.interval`, `app.wire.priced`, the client's own builder of batches), which says what is
-right and is taken where this was not built. Here is only what nearly all intervals are: a function returns None for whatever
+Each has its twin in Python (`app.wire.interval`, `app.wire.priced`), which says what is right and is taken where this was not built. Here is only what nearly all intervals are: a function returns None for whatever
 else comes, and its twin writes that. Both write the same bytes: tests/unit/test_compiled.py.
 
 Fields of structs are read where they lie in memory, as the interpreter does it; a lookup by name would cost more than it saves.
@@ -11,7 +10,7 @@ Fields of structs are read where they lie in memory, as the interpreter does it;
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 
 from app.domain.intervals import Interval
@@ -65,21 +64,6 @@ cdef extern from *:
     static inline Py_ssize_t length_of(PyObject *text) {
         return text != NULL && PyUnicode_CheckExact(text) ? PyUnicode_GET_LENGTH(text) : 0;
     }
-
-    #if defined(__x86_64__) && defined(__GNUC__)
-    #include <nmmintrin.h>
-    #define HAS_CRC32C (__builtin_cpu_supports("sse4.2"))
-    __attribute__((target("sse4.2")))
-    static uint32_t crc32c_of(const char *at, size_t length) {
-        uint64_t crc = 0xffffffff, word;
-        for (; length >= 8; length -= 8, at += 8) { memcpy(&word, at, 8); crc = _mm_crc32_u64(crc, word); }
-        for (; length; length--, at++) crc = _mm_crc32_u8((uint32_t)crc, (unsigned char)*at);
-        return (uint32_t)crc ^ 0xffffffff;
-    }
-    #else
-    #define HAS_CRC32C 0
-    static uint32_t crc32c_of(const char *at, size_t length) { return 0; }
-    #endif
     """
     const int64_t US_PER_DAY
     const int64_t END_US
@@ -90,22 +74,16 @@ cdef extern from *:
     long long whole_of(PyObject *number, int *wrong)
     const char *plain_of(PyObject *text, Py_ssize_t *length)
     Py_ssize_t length_of(PyObject *text)
-    bint HAS_CRC32C
-    uint32_t crc32c_of(const char *at, size_t length) nogil
 
 cdef extern from "Python.h":
     PyObject *Py_None
     PyObject *Py_True
     object PyUnicode_FromStringAndSize(const char *text, Py_ssize_t length)
-    int _PyBytes_Resize(PyObject **value, Py_ssize_t size) except -1
     int PyTuple_CheckExact(PyObject *value)
     Py_ssize_t PyTuple_GET_SIZE(PyObject *value)
     PyObject *PyTuple_GET_ITEM(PyObject *value, Py_ssize_t place)
     int PyFloat_CheckExact(PyObject *value)
     double PyFloat_AS_DOUBLE(PyObject *value)
-    void Py_DECREF(PyObject *value)
-    PyObject *PyBytes_Raw "PyBytes_FromStringAndSize"(const char *text, Py_ssize_t length) except NULL
-    char *PyBytes_Text "PyBytes_AS_STRING"(PyObject *value)
 
 
 # Where the fields lie.
@@ -637,177 +615,3 @@ cdef object packed(char *room, bytes before_id, bytes after_id, PyObject *interv
 def encode_state(interval):
     """Return what `app.wire.interval.encode_state` does, or None."""
     return written(packed, b"", b"", <PyObject *>interval)
-
-
-# Batches of messages
-
-cdef enum:
-    BATCH_HEADER = 61
-    FIRST_ROOM = 16_384
-
-cdef inline char *write_varint(char *at, int64_t number) noexcept nogil:
-    """Write a zigzag integer of variable length (Protocol Buffers' sint64)."""
-    cdef uint64_t rest = (<uint64_t>number << 1) ^ <uint64_t>(number >> 63)
-    while rest > 127:
-        at[0] = <char>(rest & 127 | 128)
-        rest >>= 7
-        at += 1
-    at[0] = <char>rest
-    return at + 1
-
-cdef inline int varint_size(int64_t number) noexcept nogil:
-    cdef uint64_t rest = (<uint64_t>number << 1) ^ <uint64_t>(number >> 63)
-    cdef int size = 1
-    while rest > 127:
-        rest >>= 7
-        size += 1
-    return size
-
-cdef inline char *write_big(char *at, uint64_t number, int size) noexcept nogil:
-    """Write a number in so many bytes, the greatest first."""
-    cdef int place
-    for place in range(size - 1, -1, -1):
-        at[place] = number & 255
-        number >>= 8
-    return at + size
-
-cdef inline char *write_bytes(char *at, bytes value):
-    """Write a length and so many bytes, or that there is nothing."""
-    if value is None:
-        at[0] = 1
-        return at + 1
-    at = write_varint(at, PyBytes_GET_SIZE(value))
-    return write(at, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
-
-
-cdef class RecordBatch:
-    """The messages that go to one partition in one piece: a record batch of format 2, not compressed, of one time.
-
-    Source: https://kafka.apache.org/documentation/#recordbatch. To the client's producer it is what its own builder of
-    batches is; `add` is ours.
-    """
-
-    cdef PyObject *_bytes
-    cdef Py_ssize_t _room, _size, _limit
-    cdef int32_t _count
-    cdef bint _closed, _built, _transactional
-    cdef int64_t _at_ms, _producer_id
-    cdef int32_t _epoch, _sequence
-
-    def __cinit__(self, Py_ssize_t limit_bytes, int64_t at_ms, bint transactional):
-        """Begin one of fewer bytes than so many: one message is taken in any case."""
-        self._room = FIRST_ROOM
-        self._bytes = PyBytes_Raw(NULL, self._room)
-        self._size = BATCH_HEADER
-        self._limit = limit_bytes
-        self._at_ms = at_ms
-        self._transactional = transactional
-        self._producer_id = self._epoch = -1
-
-    def __dealloc__(self):
-        if self._bytes is not NULL:
-            Py_DECREF(self._bytes)
-
-    def add(self, bytes key, bytes value, headers):
-        """Add a message, None for no key or no value. False: there is no room for it, and for no other."""
-        cdef Py_ssize_t needed, body
-        cdef char *at
-        cdef list named = None
-        cdef bytes text
-        if self._closed:
-            return False
-        if self._bytes is NULL:  # there was no memory for what it was to hold
-            raise MemoryError
-        body = 2 + varint_size(self._count)
-        body += 1 if key is None else varint_size(PyBytes_GET_SIZE(key)) + PyBytes_GET_SIZE(key)
-        body += 1 if value is None else varint_size(PyBytes_GET_SIZE(value)) + PyBytes_GET_SIZE(value)
-        if headers:
-            named = [(name.encode(), content) for name, content in headers]
-            body += varint_size(len(named))
-            for name, content in named:
-                body += varint_size(len(name)) + len(name)
-                body += 1 if content is None else varint_size(len(content)) + len(content)
-        else:
-            body += 1
-        needed = self._size + varint_size(body) + body
-        if needed >= self._limit and self._count:
-            self._closed = True
-            return False
-        if needed > self._room:
-            self._room = max(needed, min(4 * self._room, self._limit))
-            _PyBytes_Resize(&self._bytes, self._room)
-        at = PyBytes_Text(self._bytes) + self._size
-        at = write_varint(at, body)
-        at[0] = at[1] = 0  # no attributes; the time of the first message
-        at = write_varint(at + 2, self._count)
-        at = write_bytes(at, key)
-        at = write_bytes(at, value)
-        if named is None:
-            at[0] = 0
-        else:
-            at = write_varint(at, len(named))
-            for name, content in named:
-                text = name
-                at = write_bytes(at, text)
-                text = content
-                at = write_bytes(at, text)
-        self._size = needed
-        self._count += 1
-        return True
-
-    def close(self):
-        """Take no more messages."""
-        self._closed = True
-
-    def closed(self):
-        """Tell whether no more messages are taken."""
-        return self._closed
-
-    def record_count(self):
-        """Return how many messages there are."""
-        return self._count
-
-    def size(self):
-        """Return how many bytes there are."""
-        return self._size
-
-    def _set_producer_state(self, producer_id, producer_epoch, base_sequence):
-        """Hear who sends it, and what number its first message has."""
-        self._producer_id, self._epoch, self._sequence = producer_id, producer_epoch, base_sequence
-
-    def _build(self):
-        """Return the bytes of the batch, which is closed then."""
-        cdef char *start
-        cdef char *at
-        if self._bytes is NULL:
-            raise MemoryError
-        if not self._built:
-            self._closed = self._built = True
-            _PyBytes_Resize(&self._bytes, self._size)
-            start = PyBytes_Text(self._bytes)
-            at = write_big(start, 0, 8)  # the broker says which offset it begins at
-            at = write_big(at, self._size - 12, 4)
-            at = write_big(at, <uint64_t>-1, 4)
-            at[0] = 2
-            at = write_big(at + 5, 16 if self._transactional else 0, 2)
-            at = write_big(at, self._count - 1, 4)
-            at = write_big(at, self._at_ms, 8)
-            at = write_big(at, self._at_ms, 8)
-            at = write_big(at, self._producer_id, 8)
-            at = write_big(at, self._epoch, 2)
-            at = write_big(at, self._sequence, 4)
-            write_big(at, self._count, 4)
-            write_big(start + 17, checksum(start + 21, self._size - 21), 4)
-        return <object>self._bytes
-
-
-counts_fast = bool(HAS_CRC32C)
-"""Whether the processor has an instruction for CRC-32C, and it is used."""
-
-cdef uint32_t checksum(char *at, Py_ssize_t length) except? 0:
-    """Return the CRC-32C (Castagnoli) of some bytes."""
-    if counts_fast:
-        return crc32c_of(at, length)
-    from aiokafka.record.util import calc_crc32c  # here, because prices from files need no client of Kafka
-
-    return calc_crc32c(at[:length])

@@ -1,9 +1,11 @@
-"""Whether the compiled twins of the functions that write bytes are used: where they were built, unless somebody says no.
+"""Whether the compiled twins of the hottest functions are used: where they were built, unless somebody says no.
 
-What each does, its twin in Python says. It returns None for what it leaves to that. Source: app/wire/_compiled.pyx.
+What each does, its twin in Python says. What one leaves to that, it returns None for. Sources: app/wire/_compiled.pyx and
+app/wire/_batches.pyx.
 """
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, Final, Protocol, cast
 
 from app.domain.intervals import Interval
@@ -14,10 +16,16 @@ PublishedInterval = tuple[bytes, bytes, int, str]
 
 
 class Parts(Protocol):
-    """The compiled module."""
+    """The compiled modules."""
 
     RecordBatch: Callable[..., Any]
     """(limit_bytes, at_ms, transactional): the twin of `app.streams.outbox.ClientBatch`."""
+
+    FetchedRecords: Callable[[bytes], Any]
+    """(data): the twin of aiokafka's `MemoryRecords`."""
+
+    def newest_entries(self, records: list[Any], mark: bytes, /) -> list[tuple[bytes, bytes | None]] | None:
+        """See `app.streams.changelog.newest_entries`."""
 
     def publish(self, before_id: bytes, after_id: bytes, interval: Interval, /) -> PublishedInterval | None:
         """See `app.wire.interval.MeterText.publish`."""
@@ -39,10 +47,10 @@ class Parts(Protocol):
 
 def _built_parts() -> Parts | None:
     try:
-        from app.wire import _compiled  # type: ignore[attr-defined] # noqa: PLC0415 - it may be missing
+        from app.wire import _batches, _compiled  # type: ignore[attr-defined] # noqa: PLC0415 - they may be missing
     except ImportError:
         return None
-    return cast("Parts", _compiled)
+    return cast("Parts", SimpleNamespace(**vars(_compiled) | vars(_batches)))
 
 
 _BUILT: Final = _built_parts()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.wire.build import CompileHook, compile_module
+from app.wire.build import MODULES, CompileHook, compile_modules
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -33,10 +33,11 @@ def build(root: Path, version: str, target: str = "wheel") -> tuple[dict[str, An
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project that has nothing but the source of the compiled module."""
+    """A project that has nothing but the sources of the compiled modules."""
     folder = tmp_path / "app" / "wire"
     folder.mkdir(parents=True)
-    shutil.copy(ROOT / "app" / "wire" / "_compiled.pyx", folder)
+    for name in MODULES:
+        shutil.copy(ROOT.joinpath(*name.split(".")).with_suffix(".pyx"), folder)
     return tmp_path
 
 
@@ -45,17 +46,18 @@ def test_without_a_compiler_the_build_goes_on_and_says_so(project: Path, monkeyp
     stale.touch()
     monkeypatch.setenv("CC", "false")
     data, (warning,) = build(project, "standard")
-    assert warning.startswith("compiled texts are left out, Python's are used: CompileError")
+    assert warning.startswith("compiled parts are left out, Python's are used: CompileError")
     assert data == {"pure_python": True, "infer_tag": False, "force_include": {}}
     assert not stale.exists()
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler here")
-def test_a_wheel_with_the_module_is_for_one_platform(project: Path) -> None:
+def test_a_wheel_with_the_modules_is_for_one_platform(project: Path) -> None:
     data, warnings = build(project, "standard")
-    (built,) = (project / "app" / "wire").glob("_compiled.*.so")
+    built = list((project / "app" / "wire").glob("*.so"))
     assert warnings == []
-    assert data["force_include"] == {str(built): f"app/wire/{built.name}"}
+    assert {module.name.split(".")[0] for module in built} == {"_compiled", "_batches"}
+    assert data["force_include"] == {str(module): f"app/wire/{module.name}" for module in built}
     assert (data["pure_python"], data["infer_tag"]) == (False, True)
 
 
@@ -65,9 +67,11 @@ def test_an_archive_of_the_source_has_nothing_compiled(project: Path) -> None:
     assert not list(project.rglob("*.so"))
 
 
-def test_what_is_no_source_is_no_module(project: Path) -> None:
-    (project / "app" / "wire" / "_compiled.pyx").write_text("cdef int broken(:\n")
-    with pytest.raises(Exception, match=r"_compiled\.pyx"):
-        compile_module(project)
+@pytest.mark.parametrize("name", ["_compiled", "_batches"])
+def test_what_is_no_source_is_no_module_and_no_other_is_left(project: Path, name: str) -> None:
+    (project / "app" / "wire" / f"{name}.pyx").write_text("cdef int broken(:\n")
+    with pytest.raises(Exception, match=rf"{name}\.pyx"):
+        compile_modules(project)
     _, (warning,) = build(project, "editable")
-    assert "_compiled.pyx" in warning
+    assert f"{name}.pyx" in warning
+    assert not list(project.rglob("*.so"))

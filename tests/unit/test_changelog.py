@@ -1,22 +1,29 @@
 """Recovery writes the newest entry of each key of a fetch; the store is then as if every record had been applied in its turn."""
 
 import random
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import pytest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import TopicPartition
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from app.streams.changelog import _newest_intervals, _newest_priced
+from app.streams.changelog import _changed_marks, newest_entries
+from app.streams.fetch import parser_of
 from app.streams.held import HELD_MARK, INTERVAL_MARK, HeldMarks
 from app.streams.progress import Progress, Recovered
 from app.streams.tables import (
     GRID_MARK,
     META_KEY,
+    PRICED_MARK,
     Changes,
     MemoryStore,
     priced_entry,
     store_entries,
 )
+from tests.making import either_way
 from tests.simulation import interval_entries
 
 
@@ -32,10 +39,19 @@ def _records(choose: random.Random, count: int) -> list[Record]:
     ]
 
 
+def _fetched(records: Sequence[Record]) -> list[Any]:
+    """Return records as a fetch brings them."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, 0, -1, 10_000_000)
+    for at, record in enumerate(records):
+        builder.append(at, 0, record.key, record.value, [])
+    return list(parser_of(bytes(builder.build())).next_batch())
+
+
 def _content(store: MemoryStore) -> list[tuple[bytes, bytes]]:
     return list(store.items(b"", b"\xff"))
 
 
+@pytest.mark.usefixtures("either_function")
 @pytest.mark.parametrize("seed", range(50))
 def test_a_store_recovered_fetch_by_fetch_is_the_one_recovered_record_by_record(seed: int) -> None:
     choose = random.Random(seed)  # noqa: S311 - chance, not secrets
@@ -46,7 +62,8 @@ def test_a_store_recovered_fetch_by_fetch_is_the_one_recovered_record_by_record(
     held: set[bytes] = set()
     while records:
         taken = choose.randrange(1, 12)
-        by_fetch.write(_newest_intervals(records[:taken], held).items())
+        entries = newest_entries(_fetched(records[:taken]), b"")
+        by_fetch.write([*entries, *_changed_marks(entries, held)])
         records = records[taken:]
     assert _content(by_fetch) == _content(one_by_one)
     assert held == {key for key, _ in by_fetch.items(b"h", b"i")}
@@ -112,7 +129,26 @@ def test_no_more_of_the_changelog_is_read_again_than_takes_a_moment() -> None:
 
 def test_the_newest_price_of_a_fetch_counts() -> None:
     records = [Record(b"a", b"1"), Record(b"b", b"1"), Record(b"a", b"2"), Record(b"b", None)]
-    assert _newest_priced(records) == dict([priced_entry(b"a", b"2"), priced_entry(b"b", None)])
+    expected = [priced_entry(b"a", b"2"), priced_entry(b"b", None)]
+    assert either_way(lambda: newest_entries(_fetched(records), PRICED_MARK)) == (expected, expected)
+
+
+keys = st.binary(max_size=3).map(lambda key: key.replace(b"\x01", b"\xff"))
+pairs = st.lists(st.builds(Record, keys, st.one_of(st.none(), st.binary(max_size=2))), min_size=1, max_size=200)
+
+
+@given(pairs, st.sampled_from([b"", b"p", b"\xff"]))
+@example(
+    [Record(b"a\0", b"1"), Record(b"a", b"2"), Record(b"a\xff", b"3"), Record(b"", b"4"), Record(b"a", b"5")], b"p"
+)
+def test_the_newest_of_each_key_in_order(records: list[Record], mark: bytes) -> None:
+    expected = sorted({mark + record.key: record.value for record in records}.items())
+    assert either_way(lambda: newest_entries(_fetched(records), mark)) == (expected, expected)
+    assert newest_entries(list(records), mark) == expected  # of another parser
+
+
+def test_no_records_are_no_entries() -> None:
+    assert either_way(lambda: newest_entries([], b"p")) == ([], [])
 
 
 def test_progress_is_told_by_partition_and_forgotten_at_the_end() -> None:

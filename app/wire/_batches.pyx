@@ -1,0 +1,485 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The parts of the hot path that carry messages, compiled: record batches that are sent, and those that have been fetched.
+
+Each has its twin in Kafka's client, which is taken where this was not built, and to which is left whatever is not usual: what is
+compressed, of an older format, or damaged. Both write the same bytes (tests/unit/test_compiled.py) and read the same records
+(tests/unit/test_fetch.py). Source of the format: https://kafka.apache.org/documentation/#recordbatch.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport qsort
+from libc.string cimport memcmp, memcpy
+
+cdef extern from *:
+    """
+    #include <string.h>
+
+    #if defined(__x86_64__) && defined(__GNUC__)
+    #include <nmmintrin.h>
+    #define HAS_CRC32C (__builtin_cpu_supports("sse4.2"))
+    __attribute__((target("sse4.2")))
+    static uint32_t crc32c_of(const char *at, size_t length) {
+        uint64_t crc = 0xffffffff, word;
+        for (; length >= 8; length -= 8, at += 8) { memcpy(&word, at, 8); crc = _mm_crc32_u64(crc, word); }
+        for (; length; length--, at++) crc = _mm_crc32_u8((uint32_t)crc, (unsigned char)*at);
+        return (uint32_t)crc ^ 0xffffffff;
+    }
+    #else
+    #define HAS_CRC32C 0
+    static uint32_t crc32c_of(const char *at, size_t length) { return 0; }
+    #endif
+    """
+    bint HAS_CRC32C
+    uint32_t crc32c_of(const char *at, size_t length) nogil
+
+cdef extern from "Python.h":
+    int _PyBytes_Resize(PyObject **value, Py_ssize_t size) except -1
+    void Py_DECREF(PyObject *value)
+    PyObject *PyBytes_Raw "PyBytes_FromStringAndSize"(const char *text, Py_ssize_t length) except NULL
+    char *PyBytes_Text "PyBytes_AS_STRING"(PyObject *value)
+
+
+counts_fast = bool(HAS_CRC32C)
+"""Whether the processor has an instruction for CRC-32C, and it is used."""
+
+cdef uint32_t checksum(const char *at, Py_ssize_t length) except? 0:
+    """Return the CRC-32C (Castagnoli) of some bytes."""
+    if counts_fast:
+        return crc32c_of(at, length)
+    from aiokafka.record.util import calc_crc32c  # here, because prices from files need no client of Kafka
+
+    return calc_crc32c(at[:length])
+
+
+cdef enum:
+    BATCH_HEADER = 61
+    LEAST_BATCH = 26  # of any format
+    FIRST_ROOM = 16_384
+
+
+# Batches that are sent
+
+cdef inline char *write(char *at, const char *text, Py_ssize_t length) noexcept nogil:
+    memcpy(at, text, length)
+    return at + length
+
+cdef inline char *write_varint(char *at, int64_t number) noexcept nogil:
+    """Write a zigzag integer of variable length (Protocol Buffers' sint64)."""
+    cdef uint64_t rest = (<uint64_t>number << 1) ^ <uint64_t>(number >> 63)
+    while rest > 127:
+        at[0] = <char>(rest & 127 | 128)
+        rest >>= 7
+        at += 1
+    at[0] = <char>rest
+    return at + 1
+
+cdef inline int varint_size(int64_t number) noexcept nogil:
+    cdef uint64_t rest = (<uint64_t>number << 1) ^ <uint64_t>(number >> 63)
+    cdef int size = 1
+    while rest > 127:
+        rest >>= 7
+        size += 1
+    return size
+
+cdef inline char *write_big(char *at, uint64_t number, int size) noexcept nogil:
+    """Write a number in so many bytes, the greatest first."""
+    cdef int place
+    for place in range(size - 1, -1, -1):
+        at[place] = number & 255
+        number >>= 8
+    return at + size
+
+cdef inline char *write_bytes(char *at, bytes value):
+    """Write a length and so many bytes, or that there is nothing."""
+    if value is None:
+        at[0] = 1
+        return at + 1
+    at = write_varint(at, PyBytes_GET_SIZE(value))
+    return write(at, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+
+
+cdef class RecordBatch:
+    """The messages that go to one partition in one piece: a record batch of format 2, not compressed, of one time.
+
+    To the client's producer it is what its own builder of batches is; `add` is ours.
+    """
+
+    cdef PyObject *_bytes
+    cdef Py_ssize_t _room, _size, _limit
+    cdef int32_t _count
+    cdef bint _closed, _built, _transactional
+    cdef int64_t _at_ms, _producer_id
+    cdef int32_t _epoch, _sequence
+
+    def __cinit__(self, Py_ssize_t limit_bytes, int64_t at_ms, bint transactional):
+        """Begin one of fewer bytes than so many: one message is taken in any case."""
+        self._room = FIRST_ROOM
+        self._bytes = PyBytes_Raw(NULL, self._room)
+        self._size = BATCH_HEADER
+        self._limit = limit_bytes
+        self._at_ms = at_ms
+        self._transactional = transactional
+        self._producer_id = self._epoch = -1
+
+    def __dealloc__(self):
+        if self._bytes is not NULL:
+            Py_DECREF(self._bytes)
+
+    def add(self, bytes key, bytes value, headers):
+        """Add a message, None for no key or no value. False: there is no room for it, and for no other."""
+        cdef Py_ssize_t needed, body
+        cdef char *at
+        cdef list named = None
+        cdef bytes text
+        if self._closed:
+            return False
+        if self._bytes is NULL:  # there was no memory for what it was to hold
+            raise MemoryError
+        body = 2 + varint_size(self._count)
+        body += 1 if key is None else varint_size(PyBytes_GET_SIZE(key)) + PyBytes_GET_SIZE(key)
+        body += 1 if value is None else varint_size(PyBytes_GET_SIZE(value)) + PyBytes_GET_SIZE(value)
+        if headers:
+            named = [(name.encode(), content) for name, content in headers]
+            body += varint_size(len(named))
+            for name, content in named:
+                body += varint_size(len(name)) + len(name)
+                body += 1 if content is None else varint_size(len(content)) + len(content)
+        else:
+            body += 1
+        needed = self._size + varint_size(body) + body
+        if needed >= self._limit and self._count:
+            self._closed = True
+            return False
+        if needed > self._room:
+            self._room = max(needed, min(4 * self._room, self._limit))
+            _PyBytes_Resize(&self._bytes, self._room)
+        at = PyBytes_Text(self._bytes) + self._size
+        at = write_varint(at, body)
+        at[0] = at[1] = 0  # no attributes; the time of the first message
+        at = write_varint(at + 2, self._count)
+        at = write_bytes(at, key)
+        at = write_bytes(at, value)
+        if named is None:
+            at[0] = 0
+        else:
+            at = write_varint(at, len(named))
+            for name, content in named:
+                text = name
+                at = write_bytes(at, text)
+                text = content
+                at = write_bytes(at, text)
+        self._size = needed
+        self._count += 1
+        return True
+
+    def close(self):
+        """Take no more messages."""
+        self._closed = True
+
+    def closed(self):
+        """Tell whether no more messages are taken."""
+        return self._closed
+
+    def record_count(self):
+        """Return how many messages there are."""
+        return self._count
+
+    def size(self):
+        """Return how many bytes there are."""
+        return self._size
+
+    def _set_producer_state(self, producer_id, producer_epoch, base_sequence):
+        """Hear who sends it, and what number its first message has."""
+        self._producer_id, self._epoch, self._sequence = producer_id, producer_epoch, base_sequence
+
+    def _build(self):
+        """Return the bytes of the batch, which is closed then."""
+        cdef char *start
+        cdef char *at
+        if self._bytes is NULL:
+            raise MemoryError
+        if not self._built:
+            self._closed = self._built = True
+            _PyBytes_Resize(&self._bytes, self._size)
+            start = PyBytes_Text(self._bytes)
+            at = write_big(start, 0, 8)  # the broker says which offset it begins at
+            at = write_big(at, self._size - 12, 4)
+            at = write_big(at, <uint64_t>-1, 4)
+            at[0] = 2
+            at = write_big(at + 5, 16 if self._transactional else 0, 2)
+            at = write_big(at, self._count - 1, 4)
+            at = write_big(at, self._at_ms, 8)
+            at = write_big(at, self._at_ms, 8)
+            at = write_big(at, self._producer_id, 8)
+            at = write_big(at, self._epoch, 2)
+            at = write_big(at, self._sequence, 4)
+            write_big(at, self._count, 4)
+            write_big(start + 17, checksum(start + 21, self._size - 21), 4)
+        return <object>self._bytes
+
+
+# Batches that have been fetched
+
+cdef enum:
+    # Where the fields of a batch are.
+    LENGTH_AT = 8
+    MAGIC_AT = 16
+    CRC_AT = 17
+    ATTRIBUTES_AT = 21
+    LAST_DELTA_AT = 23
+    FIRST_TIME_AT = 27
+    LAST_TIME_AT = 35
+    PRODUCER_AT = 43
+    COUNT_AT = 57
+    # What the bits of its attributes say.
+    COMPRESSED = 7
+    OF_ARRIVAL = 8
+    TRANSACTIONAL = 16
+    CONTROL = 32
+
+cdef inline int64_t read_big(const char *at, int size) noexcept nogil:
+    """Read a signed number of so many bytes, the greatest first."""
+    cdef uint64_t number = 0
+    cdef int place
+    for place in range(size):
+        number = number << 8 | <unsigned char>at[place]
+    return <int64_t>(number << (64 - 8 * size)) >> (64 - 8 * size)
+
+cdef inline int64_t read_varint(const char **at, const char *end, bint *wrong) noexcept nogil:
+    """Read a zigzag integer of variable length (Protocol Buffers' sint64)."""
+    cdef uint64_t number = 0, byte
+    cdef int shift = 0
+    while at[0] < end and shift < 64:
+        byte = <unsigned char>at[0][0]
+        at[0] += 1
+        number |= (byte & 127) << shift
+        if byte < 128:
+            return <int64_t>(number >> 1) ^ -<int64_t>(number & 1)
+        shift += 7
+    wrong[0] = True
+    return 0
+
+cdef inline bytes read_bytes(const char **at, const char *end, bint *wrong):
+    """Read a length and so many bytes, or that there is nothing."""
+    cdef int64_t length = read_varint(at, end, wrong)
+    cdef const char *start = at[0]
+    if wrong[0] or length < 0:
+        return None
+    if length > end - start:
+        wrong[0] = True
+        return None
+    at[0] = start + length
+    return PyBytes_FromStringAndSize(start, length)
+
+
+@cython.final
+@cython.freelist(1024)
+@cython.no_gc
+cdef class FetchedRecord:
+    """One record: what the client's own parser says of it."""
+
+    cdef readonly bytes key, value
+    cdef readonly int64_t offset, timestamp
+    cdef readonly int timestamp_type
+    cdef readonly object headers
+
+    @property
+    def checksum(self):
+        """There is one of the whole batch only."""
+        return None
+
+
+@cython.final
+cdef class FetchedBatch:
+    """One record batch of format 2, not compressed, in the bytes of a fetch."""
+
+    cdef bytes _data
+    cdef const char *_start
+    cdef const char *_end
+    cdef object _records
+    cdef readonly bint is_control_batch, is_transactional
+    cdef readonly int64_t base_offset, next_offset, producer_id
+
+    def __cinit__(self, bytes data not None, Py_ssize_t at, Py_ssize_t end):
+        """Stand on the bytes [at, end)."""
+        if not 0 <= at <= end - BATCH_HEADER or end > PyBytes_GET_SIZE(data):
+            raise ValueError("a batch is its header at least, and lies in the bytes")
+        self._data = data
+        self._start, self._end = PyBytes_AS_STRING(data) + at, PyBytes_AS_STRING(data) + end
+        cdef int64_t attributes = read_big(self._start + ATTRIBUTES_AT, 2)
+        self.is_transactional, self.is_control_batch = (attributes & TRANSACTIONAL) != 0, (attributes & CONTROL) != 0
+        self.base_offset = read_big(self._start, 8)
+        self.next_offset = self.base_offset + read_big(self._start + LAST_DELTA_AT, 4) + 1
+        self.producer_id = read_big(self._start + PRODUCER_AT, 8)
+
+    def validate_crc(self):
+        """Tell whether the bytes are those that were sent."""
+        cdef uint32_t told = <uint32_t>read_big(self._start + CRC_AT, 4)
+        return told == checksum(self._start + ATTRIBUTES_AT, self._end - self._start - ATTRIBUTES_AT)
+
+    def __iter__(self):
+        return iter(self._parse())
+
+    def __next__(self):
+        """Return the next record, as the client asks the end of a transaction for its only one."""
+        if self._records is None:
+            self._records = iter(self._parse())
+        return next(self._records)
+
+    cdef list _parse(self):
+        """Return all records; what is wrong about them is the client's to say."""
+        cdef bint wrong = False
+        cdef const char *at = self._start + BATCH_HEADER
+        cdef const char *end = self._end
+        cdef int64_t count = read_big(self._start + COUNT_AT, 4), place, length
+        cdef bint of_arrival = (self._start[ATTRIBUTES_AT + 1] & OF_ARRIVAL) != 0
+        cdef int64_t time = read_big(self._start + (LAST_TIME_AT if of_arrival else FIRST_TIME_AT), 8), delta
+        cdef const char *end_of_record
+        cdef FetchedRecord record
+        cdef list records = []
+        for place in range(count):
+            length = read_varint(&at, end, &wrong)
+            if wrong or not 0 < length <= end - at or at[0] != 0:  # no attributes are known
+                wrong = True
+                break
+            end_of_record = at + length
+            at += 1
+            record = FetchedRecord.__new__(FetchedRecord)
+            delta = read_varint(&at, end_of_record, &wrong)
+            record.timestamp = time if of_arrival else time + delta
+            record.timestamp_type = of_arrival
+            record.offset = self.base_offset + read_varint(&at, end_of_record, &wrong)
+            record.key = read_bytes(&at, end_of_record, &wrong)
+            record.value = read_bytes(&at, end_of_record, &wrong)
+            if not wrong and at + 1 == end_of_record and at[0] == 0:
+                record.headers = ()
+                at += 1
+            elif not wrong:
+                record.headers = read_headers(&at, end_of_record, &wrong)
+            if wrong or at != end_of_record:
+                wrong = True
+                break
+            records.append(record)
+        if wrong or at != end:
+            return list(client_records(self._start[:end - self._start]).next_batch())
+        return records
+
+
+cdef list read_headers(const char **at, const char *end, bint *wrong):
+    cdef int64_t count = read_varint(at, end, wrong)
+    cdef list headers = []
+    cdef bytes name
+    cdef bytes value
+    while not wrong[0] and count > 0:
+        count -= 1
+        name = read_bytes(at, end, wrong)
+        value = read_bytes(at, end, wrong)
+        if wrong[0] or name is None:
+            wrong[0] = True
+            break
+        try:
+            headers.append((name.decode(), value))
+        except UnicodeDecodeError:
+            wrong[0] = True
+    wrong[0] = wrong[0] or count < 0
+    return headers
+
+
+cdef object client_records(bytes data):
+    from aiokafka.record.memory_records import MemoryRecords  # here, because prices from files need no client of Kafka
+
+    return MemoryRecords(data)
+
+
+@cython.final
+cdef class FetchedRecords:
+    """The batches that a fetch brought of one partition, the last of them perhaps not whole. Twin: `MemoryRecords`."""
+
+    cdef bytes _data
+    cdef Py_ssize_t _at, _size
+    cdef bint _has_next
+
+    def __cinit__(self, bytes data not None):
+        """Stand before the first batch."""
+        self._data = data
+        self._stand_at(0)
+
+    cdef void _stand_at(self, Py_ssize_t at) noexcept:
+        """Look at the batch that begins here, if there is a whole one."""
+        cdef Py_ssize_t left = PyBytes_GET_SIZE(self._data) - at
+        self._at, self._has_next = at, left >= LENGTH_AT + 4
+        if self._has_next:
+            self._size = read_big(PyBytes_AS_STRING(self._data) + at + LENGTH_AT, 4) + LENGTH_AT + 4
+            self._has_next = self._size <= left
+
+    def size_in_bytes(self):
+        """Return how many bytes were fetched."""
+        return PyBytes_GET_SIZE(self._data)
+
+    def has_next(self):
+        """Tell whether there is one more whole batch."""
+        return self._has_next
+
+    def next_batch(self):
+        """Return the next batch; None: there is none."""
+        cdef const char *start = PyBytes_AS_STRING(self._data) + self._at
+        cdef Py_ssize_t at = self._at, end = at + self._size
+        if not self._has_next:
+            return None
+        if end - at < LEAST_BATCH:
+            return client_records(self._data[at:]).next_batch()  # it says that this is damaged
+        self._stand_at(end)
+        if end - at < BATCH_HEADER or start[MAGIC_AT] != 2 or start[ATTRIBUTES_AT + 1] & COMPRESSED:
+            return client_records(self._data[at:end]).next_batch()
+        return FetchedBatch(self._data, at, end)
+
+
+# What fetched records mean for a table
+
+cdef struct Place:
+    const char *key
+    Py_ssize_t length
+    Py_ssize_t at
+
+cdef int order_of(const void *one, const void *other) noexcept nogil:
+    """Compare two keys, and where they are the same their places: the newer one is behind."""
+    cdef const Place *left = <const Place *>one
+    cdef const Place *right = <const Place *>other
+    cdef int by_bytes = memcmp(left.key, right.key, min(left.length, right.length))
+    if by_bytes:
+        return by_bytes
+    if left.length != right.length:
+        return -1 if left.length < right.length else 1
+    return -1 if left.at < right.at else 1
+
+
+def newest_entries(list records not None, bytes mark not None):
+    """Return what `app.streams.changelog.newest_entries` does, or None."""
+    cdef Py_ssize_t count = len(records), at
+    cdef FetchedRecord record
+    cdef Place *places
+    cdef list entries = []
+    for each in records:
+        if type(each) is not FetchedRecord or (<FetchedRecord>each).key is None:
+            return None
+    places = <Place *>PyMem_Malloc(count * sizeof(Place))
+    if places is NULL:
+        raise MemoryError
+    try:
+        for at in range(count):
+            record = <FetchedRecord>records[at]
+            places[at] = Place(PyBytes_AS_STRING(record.key), PyBytes_GET_SIZE(record.key), at)
+        qsort(places, count, sizeof(Place), order_of)
+        for at in range(count):
+            record = <FetchedRecord>records[places[at].at]
+            if at + 1 < count and places[at + 1].length == places[at].length:
+                if memcmp(places[at].key, places[at + 1].key, places[at].length) == 0:
+                    continue  # there is a newer one
+            entries.append((mark + record.key if mark else record.key, record.value))
+        return entries
+    finally:
+        PyMem_Free(places)
