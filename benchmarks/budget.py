@@ -114,7 +114,7 @@ async def measure_stages(locations: int, steps: int) -> dict[str, float]:
                 budget.spend("validate, bucket", pipeline.take_records, log, chunk)
             budget.spend("encode intervals, price, encode prices", pipeline.settle, 0.0)
             changes = tables.changes
-            logged = budget.spend("encode states", _entries, changes)
+            logged = budget.spend("encode states", changelog_entries, changes)
             budget.spend("put into batches", _put, outbox, outputs, logged, names.intervals_changelog)
             budget.spend("write the store", _store, store, logged, changes, held, meta)
             budget.spend("forget the transaction", tables.committed)
@@ -138,10 +138,6 @@ def _store(store: PartitionStore, logged: list[Entry], changes: Changes, held: H
     store.write([*store_entries(logged, changes), *held.take(logged, 0), (META_KEY, meta)], {})
 
 
-def _entries(changes: Changes) -> list[Entry]:
-    return list(changelog_entries(changes))
-
-
 def _read_json(values: Sequence[bytes]) -> None:
     for value in values:
         orjson.loads(value)
@@ -161,8 +157,7 @@ class _Kept:
 def _put(outbox: Outbox, outputs: list[tuple[Any, ...]], logged: list[Any], changelog: str) -> None:
     for output, key, value in outputs:
         outbox.emit(output, key, value)
-    for key, value in logged:
-        outbox.append((changelog, 0), key, value)
+    outbox.extend((changelog, 0), logged)
     for batch in (*(full for _, full in outbox._full), *outbox._batches.values()):  # noqa: SLF001 - as the producer does
         batch._build()  # noqa: SLF001
 

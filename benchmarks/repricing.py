@@ -133,7 +133,7 @@ class _Partition:
     def _commit(self) -> None:
         self._pipeline.settle(0.0)
         changes = self._tables.changes
-        self._store.write(store_entries(list(changelog_entries(changes)), changes), {})
+        self._store.write(store_entries(changelog_entries(changes), changes), {})
         self._tables.committed()
 
 

@@ -183,7 +183,7 @@ class SimulatedPartition:
             else:
                 {"intervals": self.intervals, "priced": self.priced}[output].append((key or b"", value))
         changes = self.tables.changes
-        logged = list(changelog_entries(changes))
+        logged = changelog_entries(changes)
         self.store.write([*store_entries(logged, changes), *self._held.take(logged, len(self.changelog))])
         self.changelog += logged
         self._known_to = self._held.known_to(len(self.changelog))

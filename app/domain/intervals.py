@@ -57,8 +57,10 @@ class Interval(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     def is_complete(self) -> bool:
         """Tell whether readings cover the whole interval: they do not overlap, so they cover it when they leave no gap."""
-        at_us = self.start_us
-        for reading in self.readings:
+        readings, at_us = self.readings, self.start_us
+        if len(readings) == 1:
+            return readings[0].start_us <= at_us and readings[0].end_us >= self.end_us
+        for reading in readings:
             if reading.start_us > at_us:
                 return False
             at_us = max(at_us, reading.end_us)

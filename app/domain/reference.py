@@ -1,6 +1,7 @@
 """What is known of locations, tariffs and series: one book, and what must be priced again when a page of it changes."""
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final, Literal
 from weakref import WeakValueDictionary
@@ -337,25 +338,32 @@ class ReferenceBook:
 
 def _location_change(location_id: str, old: Location | None, new: Location | None) -> Affected:
     """Compare what prices depend on: links by time, the carbon series, the grid."""
-    grid_changed = False
+    only = new if old is None else old if new is None else None
+    if only is not None:  # as for each of them when a worker reads all that there are
+        ends = _ends_of(only.links) if only.carbon_series_id is None else _ALWAYS
+        return NOTHING if ends is None else Affected(frozenset((location_id,)), *ends)
     if old is None or new is None:
-        # As for each of them when a worker reads all that there are.
-        only = new if old is None else old
-        links = () if only is None else only.links
-        stretches = [stretch for link in links if (stretch := _stretch(link))[0] < stretch[1]]
-        for_all_time = only is not None and only.carbon_series_id is not None
-    else:
-        grid_changed = (old.timezone, old.interval_minutes) != (new.timezone, new.interval_minutes)
-        stretches = [
-            stretch for direction in _DIRECTIONS for stretch in _changed_links(direction, old.links, new.links)
-        ]
-        for_all_time = grid_changed or old.carbon_series_id != new.carbon_series_id
-    if for_all_time:
-        stretches = [(BEGINNING_US, END_US)]
+        return NOTHING
+    grid_changed = (old.timezone, old.interval_minutes) != (new.timezone, new.interval_minutes)
+    if grid_changed or old.carbon_series_id != new.carbon_series_id:
+        return Affected(frozenset((location_id,)), None, None, grid_changed)
+    stretches = [stretch for direction in _DIRECTIONS for stretch in _changed_links(direction, old.links, new.links)]
     if not stretches:
         return NOTHING
     start, end = min([stretch[0] for stretch in stretches]), max([stretch[1] for stretch in stretches])
-    return Affected(frozenset((location_id,)), *_unbounded(start, end), grid_changed)
+    return Affected(frozenset((location_id,)), *_unbounded(start, end))
+
+
+_ALWAYS: Final = (None, None)
+
+
+@lru_cache(maxsize=4096)
+def _ends_of(links: tuple[TariffLink, ...]) -> tuple[int | None, int | None] | None:
+    """Return from when to when there are links, None for an end that there is not; None: there are none. Many share theirs."""
+    stretches = [stretch for link in links if (stretch := _stretch(link))[0] < stretch[1]]
+    if not stretches:
+        return None
+    return _unbounded(min(stretch[0] for stretch in stretches), max(stretch[1] for stretch in stretches))
 
 
 def _changed_links(

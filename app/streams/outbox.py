@@ -7,6 +7,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from app.streams.held import Entry
 from app.streams.pipeline import Output
 from app.streams.topics import TopicNames
 from app.wire import compiled
@@ -26,6 +27,13 @@ class ClientBatch(BatchBuilder):
     def add(self, key: bytes | None, value: bytes | None, headers: Sequence[_Header]) -> bool:
         """Add a message, None for no key or no value. False: there is no room for it, and for no other."""
         return self.append(timestamp=self._at_ms, key=key, value=value, headers=list(headers)) is not None
+
+    def add_from(self, entries: Sequence[Entry], at: int) -> int:
+        """Add entries from a place on, as many as there is room for; return the place of the first that is left."""
+        for place in range(at, len(entries)):
+            if not self.add(*entries[place], ()):
+                return place
+        return len(entries)
 
 
 class Outbox:
@@ -70,9 +78,22 @@ class Outbox:
             if batch.add(key, value, headers):
                 return
             self._full.append((target, batch))
+        self._begin(target).add(key, value, headers)
+
+    def extend(self, target: _Target, entries: Sequence[Entry]) -> None:
+        """Add messages for a topic and partition, keys and values. Hot."""
+        batch = self._batches.get(target)
+        at = 0 if batch is None else batch.add_from(entries, 0)
+        while at < len(entries):
+            if batch is not None:
+                self._full.append((target, batch))
+            batch = self._begin(target)
+            at = batch.add_from(entries, at)
+
+    def _begin(self, target: _Target) -> Any:
         kind = ClientBatch if compiled.parts is None else compiled.parts.RecordBatch
         batch = self._batches[target] = kind(self._batch_bytes, self.now_ms, transactional=True)
-        batch.add(key, value, headers)
+        return batch
 
     def count(self, target: _Target) -> int:
         """Return how many messages there are for a target in this transaction so far, whether sent or not."""

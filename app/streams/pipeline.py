@@ -26,6 +26,7 @@ from app.streams.sources import Log, Origin, SourceMessage, origin_of, submitted
 from app.streams.tables import Tables
 from app.streams.validate import Meter, Place, instants, meter_id_of, reading_of
 from app.streams.walks import Walk, Walks
+from app.wire import compiled
 from app.wire.compiled import PublishedInterval
 from app.wire.record import batch_slices, decode_batch, decode_record, read_message
 from app.wire.rejected import Position, encode_rejected
@@ -191,7 +192,7 @@ class Pipeline:
             if isinstance(meter_id, Rejected):
                 self._reject(meter_id, raw, record_num, message, origin)
                 return
-            owner = partition_for(meter_id.location_id, self.context.partitions)
+            owner = _owner_of(meter_id.location_id, self.context.partitions)
             if owner != self.context.partition:
                 self._forward(owner, record.location_id, raw, self._first_published(message, record_num, origin))
                 return
@@ -422,15 +423,14 @@ class Pipeline:
         self._accepted = 0
         self._settle_due(now_s)
         at_once = self._emit_every_s == 0
+        put, put_complete = self.tables.put_interval, self.tables.put_complete
         for interval_id, (interval, meter) in list(self.tables.changes.intervals.items()):
             if not interval.held:
                 continue
             complete = interval.is_complete()
             if at_once or complete or not interval.readings:
                 held.pop(interval_id, None)
-                self._publish(interval_id, interval, meter)
-                if complete:
-                    self.tables.note_complete(interval_id)
+                self._publish(interval_id, interval, meter, put_complete if complete else put)
             else:
                 held.setdefault(interval_id, now_s)
         missed = self.retention.missed
@@ -455,13 +455,15 @@ class Pipeline:
                 # Its location's document was deleted: it waits until there is one again.
                 held[interval_id] = now_s + max(_HOMELESS_S - self._emit_every_s, 0)
             else:
-                self._publish(interval_id, interval, meter)
+                self._publish(interval_id, interval, meter, self.tables.put_interval)
 
-    def _publish(self, interval_id: str, interval: Interval, meter: Meter) -> None:
+    def _publish(
+        self, interval_id: str, interval: Interval, meter: Meter, put: Callable[[str, Interval, Meter], None]
+    ) -> None:
         """Publish an interval's state, note that it has been, and price it."""
         published = meter.text.publish(interval)
         self._sink.emit("intervals", interval_id.encode(), published[0])
-        self.tables.put_interval(interval_id, interval.published(), meter)
+        put(interval_id, interval.published(), meter)
         self.metrics["intervals"] += 1
         if not (self.prices_at_once and self._price_at_once(interval_id, interval, meter, published)):
             self._in_flight[interval_id] = self._in_flight.get(interval_id, 0) + 1
@@ -477,6 +479,12 @@ class Pipeline:
             return False
         self._publish_price(outcome)
         return True
+
+
+def _owner_of(location_id: str, partitions: int) -> int:
+    """Return the partition in which everything about a location is. Hot: asked once for each meter."""
+    parts = compiled.parts
+    return partition_for(location_id, partitions) if parts is None else parts.partition_for(location_id, partitions)
 
 
 def _meter_of(interval_id: str) -> MeterId:

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from app.domain.reference import NOTHING, Affected, ReferenceBook
 from app.streams.config import StreamConfig
+from app.streams.fetch import fetch_parsed
 from app.streams.security import client_options
 from app.streams.timeouts import REQUEST_TIMEOUT_MS
 from app.streams.topics import TopicNames
@@ -76,6 +77,7 @@ class ReferenceReader:
         self._on_change = on_change
         self._known: Final[dict[Kind, dict[str, Known]]] = {kind: {} for kind in self._kinds.values()}
         self._positions: Positions = {topic: {} for topic in self._kinds}
+        self._read: frozenset[TopicPartition] = frozenset()
         self._consumer: AIOKafkaConsumer | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -106,13 +108,17 @@ class ReferenceReader:
         ends = await consumer.end_offsets(tps)
         await consumer.seek_to_beginning(*tps)
         behind = {tp for tp in tps if ends[tp] > 0}
+        self._read = frozenset(tps)
         while behind:
-            self._apply(await consumer.getmany(timeout_ms=self._settings.reference_poll_ms))
+            self._apply(await self._fetch(consumer))
             behind = {tp for tp in behind if await consumer.position(tp) < ends[tp]}
         for tp in tps:
             self._positions[tp.topic][str(tp.partition)] = await consumer.position(tp)
         log.info("reference_read", documents=sum(map(len, self._known.values())))
         self._task = asyncio.create_task(self._follow(consumer), name="reference")
+
+    async def _fetch(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[Any]]:
+        return await fetch_parsed(consumer, self._read, self._settings.reference_poll_ms / 1000)
 
     @staticmethod
     async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
@@ -134,7 +140,7 @@ class ReferenceReader:
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         while True:
             try:
-                fetched = await consumer.getmany(timeout_ms=self._settings.reference_poll_ms)
+                fetched = await self._fetch(consumer)
                 if fetched:
                     affected, location_ids = self._apply(fetched)
                     self._on_change(Change(affected, location_ids, self.positions))

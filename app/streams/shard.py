@@ -417,9 +417,8 @@ class Shard:
         metrics = self.pipeline.metrics
         self._note_metrics(metrics)
         changelog, intervals = (names.intervals_changelog, self.partition), (names.intervals, self.partition)
-        logged = list(changelog_entries(changes))
-        for key, value in logged:
-            outbox.append(changelog, key, value)
+        logged = changelog_entries(changes)
+        outbox.extend(changelog, logged)
         self.meta.closed_us, self.meta.swept_us = self.pipeline.retention.closed_us, self.pipeline.retention.sure_us()
         meta = msgspec.json.encode(self.meta)
         outbox.append(changelog, META_KEY, meta)

@@ -16,7 +16,7 @@ from app.domain.intervals import Interval
 from app.streams.held import HELD_MARK, INTERVAL_MARK, Entry
 from app.streams.ledger import prefix_of
 from app.streams.validate import Meter, instants
-from app.wire.interval import decode_state, encode_state, instant_texts
+from app.wire.interval import decode_state, encode_states, instant_texts
 
 PRICED_MARK: Final = b"p"
 GRID_MARK: Final = b"g"
@@ -89,7 +89,6 @@ class Changes:
         "_ids_of_meter",
         "_priced_of_meter",
         "_unsorted_priced",
-        "complete",
         "deleted",
         "grids",
         "intervals",
@@ -103,7 +102,6 @@ class Changes:
         self.intervals: dict[str, tuple[Interval, Meter]] = {}
         self._ids_of_meter: dict[str, list[str]] = {}
         self.unsorted: list[str] = []
-        self.complete: list[str] = []
         self.deleted: set[str] = set()
         self.priced: dict[str, bytes | None] = {}
         self._priced_of_meter: dict[str, list[str]] = {}
@@ -157,8 +155,6 @@ class Tables:
 
     def committed(self) -> None:
         """Begin with new changes: the old ones are in the store now."""
-        for interval_id in self.changes.complete:
-            self._intervals.pop(interval_id, None)  # hardly ever asked for again
         self.changes = Changes()
         excess = len(self._intervals) - self._live_limit
         if excess > 0:
@@ -170,10 +166,14 @@ class Tables:
     def interval(self, interval_id: str) -> Interval | None:
         """Return the state of an interval."""
         found = self._intervals.get(interval_id)
-        if found is None:
-            value = self._store.get(INTERVAL_MARK + interval_id.encode())
-            if value is not None:
-                found = self._intervals[interval_id] = decode_state(value)
+        if found is not None:
+            return found
+        changed = self.changes.intervals.get(interval_id)
+        if changed is not None:
+            return changed[0]
+        value = self._store.get(INTERVAL_MARK + interval_id.encode())
+        if value is not None:
+            found = self._intervals[interval_id] = decode_state(value)
         return found
 
     def put_interval(self, interval_id: str, interval: Interval, meter: Meter) -> None:
@@ -184,9 +184,13 @@ class Tables:
             changes.unsorted.append(interval_id)
         changes.intervals[interval_id] = (interval, meter)
 
-    def note_complete(self, interval_id: str) -> None:
-        """Hear that an interval has been published whole: it makes room for those that wait for more."""
-        self.changes.complete.append(interval_id)
+    def put_complete(self, interval_id: str, interval: Interval, meter: Meter) -> None:
+        """Replace the state of an interval that this transaction has changed, and publishes whole. Hot.
+
+        It is hardly ever asked for again, and makes room for those that wait for more.
+        """
+        self._intervals.pop(interval_id, None)
+        self.changes.intervals[interval_id] = (interval, meter)
 
     def delete(self, interval_id: str) -> None:
         """Delete an interval and its price. Nobody may ask for the interval again in the open transaction."""
@@ -281,7 +285,11 @@ class Tables:
         for key, value in stored:
             own = key[1:]
             interval_id = own.decode()
-            interval = live.get(interval_id) or decode_state(value)
+            interval = live.get(interval_id)
+            if interval is None:
+                interval = (
+                    changes.intervals[interval_id][0] if interval_id in changes.intervals else decode_state(value)
+                )
             before = published.get(interval_id) or priced.get(PRICED_MARK + own)
             found.append((interval_id, interval, before))
         return found
@@ -385,16 +393,13 @@ class _PricedView:
         self.last_before = tables.last_priced_before
 
 
-def changelog_entries(changes: Changes) -> Iterator[Entry]:
-    """Yield what a transaction puts into the changelog of the table `intervals`; that of `priced` is its own topic."""
-    for interval_id, (interval, _) in changes.intervals.items():
-        yield INTERVAL_MARK + interval_id.encode(), encode_state(interval)
-    for interval_id in sorted(changes.deleted):
-        yield INTERVAL_MARK + interval_id.encode(), None
-    for prefix, grid in changes.grids.items():
-        yield GRID_MARK + prefix.encode(), grid.encode()
-    for prefix, walks in changes.walks.items():
-        yield WALK_MARK + prefix.encode(), walks
+def changelog_entries(changes: Changes) -> list[Entry]:
+    """Return what a transaction puts into the changelog of the table `intervals`; that of `priced` is its own topic. Hot."""
+    entries: list[Entry] = encode_states(INTERVAL_MARK, changes.intervals)
+    entries += [(INTERVAL_MARK + interval_id.encode(), None) for interval_id in sorted(changes.deleted)]
+    entries += [(GRID_MARK + prefix.encode(), grid.encode()) for prefix, grid in changes.grids.items()]
+    entries += [(WALK_MARK + prefix.encode(), walks) for prefix, walks in changes.walks.items()]
+    return entries
 
 
 def store_entries(logged: Sequence[Entry], changes: Changes) -> list[Entry]:

@@ -56,6 +56,7 @@ cdef uint32_t checksum(const char *at, Py_ssize_t length) except? 0:
 
 
 cdef enum:
+    MURMUR = 0x5BD1E995
     BATCH_HEADER = 61
     LEAST_BATCH = 26  # of any format
     FIRST_ROOM = 16_384
@@ -131,6 +132,9 @@ cdef class RecordBatch:
 
     def add(self, bytes key, bytes value, headers):
         """Add a message, None for no key or no value. False: there is no room for it, and for no other."""
+        return self._add(key, value, headers)
+
+    cdef bint _add(self, bytes key, bytes value, headers) except -1:
         cdef Py_ssize_t needed, body
         cdef char *at
         cdef list named = None
@@ -175,6 +179,16 @@ cdef class RecordBatch:
         self._size = needed
         self._count += 1
         return True
+
+    def add_from(self, list entries not None, Py_ssize_t at):
+        """Add keys and values from a place on, as many as there is room for; return the place of the first that is left."""
+        cdef tuple entry
+        while at < len(entries):
+            entry = entries[at]
+            if not self._add(entry[0], entry[1], ()):
+                break
+            at += 1
+        return at
 
     def close(self):
         """Take no more messages."""
@@ -483,3 +497,32 @@ def newest_entries(list records not None, bytes mark not None):
         return entries
     finally:
         PyMem_Free(places)
+
+
+# Which partition a message belongs to
+
+cdef uint32_t murmur2(const char *key, Py_ssize_t length) noexcept nogil:
+    cdef uint32_t hashed = <uint32_t>0x9747B28Cu ^ <uint32_t>length, word
+    while length >= 4:
+        word = <unsigned char>key[0] | <unsigned char>key[1] << 8 | <unsigned char>key[2] << 16
+        word |= <uint32_t><unsigned char>key[3] << 24
+        word *= MURMUR
+        hashed = hashed * MURMUR ^ (word ^ word >> 24) * MURMUR
+        key += 4
+        length -= 4
+    if length:
+        word = 0
+        while length:
+            length -= 1
+            word = word << 8 | <unsigned char>key[length]
+        hashed = (hashed ^ word) * MURMUR
+    hashed = (hashed ^ hashed >> 13) * MURMUR
+    return hashed ^ hashed >> 15
+
+
+def partition_for(str location_id not None, int partitions):
+    """Return what `app.domain.partitioning.partition_for` does."""
+    cdef bytes key = location_id.encode()
+    if partitions < 1:
+        raise ValueError("there is one partition at least")
+    return (murmur2(PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key)) & 0x7FFFFFFF) % <uint32_t>partitions

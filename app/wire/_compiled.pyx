@@ -615,3 +615,16 @@ cdef object packed(char *room, bytes before_id, bytes after_id, PyObject *interv
 def encode_state(interval):
     """Return what `app.wire.interval.encode_state` does, or None."""
     return written(packed, b"", b"", <PyObject *>interval)
+
+
+def encode_states(bytes mark not None, dict intervals not None, otherwise):
+    """Return what `app.wire.interval.encode_states` does; `otherwise` encodes the states that are not usual."""
+    cdef list entries = []
+    cdef bytes key
+    cdef str interval_id
+    cdef tuple of
+    for interval_id, of in intervals.items():
+        state = written(packed, b"", b"", <PyObject *>of[0])
+        key = mark + interval_id.encode()
+        entries.append((key, otherwise(of[0]) if state is None else state))
+    return entries

@@ -24,6 +24,9 @@ class Parts(Protocol):
     FetchedRecords: Callable[[bytes], Any]
     """(data): the twin of aiokafka's `MemoryRecords`."""
 
+    def partition_for(self, location_id: str, partitions: int, /) -> int:
+        """See `app.domain.partitioning.partition_for`."""
+
     def newest_entries(self, records: list[Any], mark: bytes, /) -> list[tuple[bytes, bytes | None]] | None:
         """See `app.streams.changelog.newest_entries`."""
 
@@ -37,6 +40,11 @@ class Parts(Protocol):
 
     def encode_state(self, interval: Interval, /) -> bytes | None:
         """See `app.wire.interval.encode_state`."""
+
+    def encode_states(
+        self, mark: bytes, intervals: dict[str, tuple[Interval, Any]], otherwise: Callable[[Interval], bytes], /
+    ) -> list[tuple[bytes, bytes | None]]:
+        """See `app.wire.interval.encode_states`; `otherwise` encodes what is not usual."""
 
     def encode_body(self, head: bytes, price: IntervalPrice, /) -> bytes | None:
         """See `app.wire.priced.encode_body`."""

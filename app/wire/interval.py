@@ -29,6 +29,9 @@ _unpack: Final = msgspec.msgpack.Decoder(Interval).decode
 HELD: Final = b"h"
 _PUBLISHED: Final = b"."
 
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
 
 def encode_state(interval: Interval) -> bytes:
     """Return the compact form of a state; its first byte tells, without decoding, whether it waits to be published. Hot."""
@@ -38,24 +41,29 @@ def encode_state(interval: Interval) -> bytes:
     return (HELD if interval.held else _PUBLISHED) + _pack(interval)
 
 
+def encode_states(mark: bytes, intervals: dict[str, tuple[Interval, T]]) -> list[tuple[bytes, bytes | None]]:
+    """Return the ids, with a mark before them, and the states of intervals, each of which comes with something else. Hot."""
+    parts = compiled.parts
+    if parts is not None:
+        return parts.encode_states(mark, intervals, encode_state)
+    return [(mark + interval_id.encode(), encode_state(interval)) for interval_id, (interval, _) in intervals.items()]
+
+
 def decode_state(value: bytes) -> Interval:
     """Return the state that `encode_state` wrote."""
     return _unpack(value[1:])
 
 
-T = TypeVar("T", bound=Hashable)
-
-
-class Texts(dict[T, str]):
+class Texts(dict[K, str]):
     """Texts of values, remembered: thousands of meters share the same few instants, lengths and names."""
 
-    def __init__(self, text_of: Callable[[T], str], limit: int = _MEMO_LIMIT) -> None:
+    def __init__(self, text_of: Callable[[K], str], limit: int = _MEMO_LIMIT) -> None:
         """Remember what a function returns, for at most so many values."""
         super().__init__()
         self._text_of = text_of
         self._limit = limit
 
-    def __missing__(self, value: T) -> str:
+    def __missing__(self, value: K) -> str:
         """Ask the function."""
         if len(self) >= self._limit:
             self.clear()

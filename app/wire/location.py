@@ -139,8 +139,10 @@ def _usual_location(raw: bytes) -> Location | None:
     try:
         found = _decode_usual(raw)
         minutes, power_kw, linked = found.interval_minutes, found.max_power_kw, found.tariffs
-        links = () if linked is UNSET else tuple([_usual_link(*_values(link)) for link in linked])
-        if not _says_nothing_twice(raw, found) or not is_timezone(found.timezone):
+        pairs = () if linked is UNSET else [_usual_link(*_values(link)) for link in linked]
+        links = tuple([link for link, _ in pairs])
+        marks = sum([marks for _, marks in pairs]) + _marks_of(found)
+        if not _has_so_many_marks(raw, marks) or not is_timezone(found.timezone):
             return None
         if len(links) > MAX_LINKS or overlapping_links(links):
             return None
@@ -157,31 +159,38 @@ def _usual_location(raw: bytes) -> Location | None:
         return None
 
 
-def _says_nothing_twice(raw: bytes, found: _UsualLocation) -> bool:
+def _has_so_many_marks(raw: bytes, marks: int) -> bool:
     """Tell that no field stands twice. Unless one is escaped, quotation marks stand around fields' names and texts alone.
 
     The decoder takes the last of two fields of a name; the marks of both are there.
     """
-    if b"\\" in raw:
-        return False
-    marks = sum([4 if type(value) is str else 2 for value in _values(found) if value is not UNSET])
-    if found.tariffs is not UNSET:
-        for link in found.tariffs:
-            marks += sum([4 if type(value) is str else 2 for value in _values(link) if value is not UNSET])
-    return raw.count(b'"') == marks
+    return b"\\" not in raw and raw.count(b'"') == marks
+
+
+def _marks_of(found: _UsualLocation) -> int:
+    """Return how many quotation marks stand around the fields of a location, and their texts; not of its links'."""
+    marks = 8  # the id and the zone
+    for value in (found.customer_id, found.max_power_kw, found.carbon_series_id):
+        if value is not UNSET:
+            marks += 2 if value is None else 4
+    return marks + 2 * ((found.interval_minutes is not UNSET) + (found.tariffs is not UNSET))
 
 
 @lru_cache(maxsize=4096)
 def _usual_link(
     direction: Direction, tariff_id: str, valid_from: str | UnsetType | None, valid_to: str | UnsetType | None
-) -> TariffLink:
-    """Return a link, the same one for all locations. Raises ValueError where something is wrong with it."""
+) -> tuple[TariffLink, int]:
+    """Return a link, the same one for all locations, and how many quotation marks stand around its fields and their texts.
+
+    Raises ValueError where something is wrong with it.
+    """
     start_us, end_us = (
         None if text is UNSET or text is None else parse_instant_us(text) for text in (valid_from, valid_to)
     )
     if start_us is not None and end_us is not None and end_us <= start_us:
         raise ValueError
-    return TariffLink(direction, read_id(tariff_id), start_us, end_us)
+    ends = [2 if text is None else 4 for text in (valid_from, valid_to) if text is not UNSET]
+    return TariffLink(direction, read_id(tariff_id), start_us, end_us), 8 + sum(ends)
 
 
 @lru_cache(maxsize=4096)

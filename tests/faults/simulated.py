@@ -346,7 +346,7 @@ class SimulatedShard:
         self.pipeline.metrics.clear()
         yield from self._send(transaction)
         changes = self._tables.changes
-        logged: list[tuple[bytes, bytes | None]] = [*changelog_entries(changes)]
+        logged: list[tuple[bytes, bytes | None]] = changelog_entries(changes)
         meta = msgspec.json.encode(self.meta)
         for key, value in [*logged, (META_KEY, meta)]:
             if self._fault != "changelog skipped" or self._choose.random() < 0.7:

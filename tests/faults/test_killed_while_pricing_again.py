@@ -16,7 +16,7 @@ from tests.worker_process import Worker
 pytestmark = pytest.mark.broker
 
 HALF_HOURS: Final = 10_000
-"""From March on: all in one year, and in the cheaper tier. So many that a kill comes before the half of them on a busy machine too."""
+"""From March on: in one year, in the cheaper tier; so many that a kill comes before the half of them on a busy machine too."""
 
 
 def tiered_tariff(rate: str, **fields: object) -> Json:

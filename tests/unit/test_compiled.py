@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from app.domain.intervals import Interval
+from app.domain.partitioning import partition_for
 from app.domain.rates import Component, IntervalPrice
 from app.domain.records import MeterId, Reading
-from app.streams.outbox import ClientBatch
+from app.settings import Settings
+from app.streams.outbox import ClientBatch, Outbox
+from app.streams.topics import topic_names
 from app.wire import compiled
-from app.wire.interval import MeterText, decode_state, encode_state
+from app.wire.interval import MeterText, decode_state, encode_state, encode_states
 from app.wire.priced import encode_body, with_tail
 from tests.making import either_way
 
@@ -161,6 +164,13 @@ def test_a_usual_state_is_written_by_compiled_code_and_read_back(interval: Inter
         assert decode_state(state) == interval
 
 
+@given(st.dictionaries(texts, st.one_of(any_intervals, long_intervals), max_size=5), st.sampled_from([b"", b"i"]))
+def test_the_states_of_a_transaction(intervals: dict[str, Interval], mark: bytes) -> None:
+    changed = {interval_id: (interval, METER) for interval_id, interval in intervals.items()}
+    one, other = either_way(lambda: said(encode_states, mark, changed))
+    assert one == other
+
+
 EDGES = [
     edge + step
     for power in (5, 7, 8, 15, 16, 31, 32, 63, 64)
@@ -300,6 +310,37 @@ def test_a_batch_of_messages(
     read = [(record.key, record.value, record.headers) for record in DefaultRecordBatch(bytearray(built))]
     assert read == [(key, value, headers) for key, value, headers in messages[: len(read)]]
     assert len(read) == ours.record_count() > 0
+
+
+@given(
+    messages.map(lambda found: [(key, value) for key, value, _ in found]), st.integers(100, 20_000), st.integers(0, 20)
+)
+def test_entries_fill_batches_as_one_after_the_other(entries: list[Any], limit_bytes: int, alone: int) -> None:
+    def sent(*, at_once: bool) -> list[bytes]:
+        outbox, target = Outbox(None, topic_names(Settings()), 0, limit_bytes), ("changelog", 0)  # type: ignore[arg-type]
+        for key, value in entries[:alone]:
+            outbox.append(target, key, value)
+        if at_once:
+            outbox.extend(target, entries[alone:])
+        else:
+            for key, value in entries[alone:]:
+                outbox.append(target, key, value)
+        assert outbox.count(target) == len(entries)
+        return [bytes(batch._build()) for batch in [*(full for _, full in outbox._full), outbox._batches[target]]]
+
+    one, other = either_way(lambda: sent(at_once=True))
+    assert one == other == sent(at_once=False)
+
+
+@given(st.text(max_size=20), st.integers(1, 1024))
+def test_the_partition_of_a_location(location_id: str, partitions: int) -> None:
+    assert compiled.parts.partition_for(location_id, partitions) == partition_for(location_id, partitions)
+
+
+def test_no_partitions_are_refused() -> None:
+    for function in (compiled.parts.partition_for, partition_for):
+        with pytest.raises((ValueError, ZeroDivisionError)):
+            function("loc", 0)
 
 
 @pytest.mark.parametrize("more", [0, 1])
