@@ -9,6 +9,7 @@ partition was lost, or sought anew, is dropped on arrival.
 import asyncio
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, ClassVar, Final, NamedTuple, cast
 
@@ -31,6 +32,7 @@ FETCH_TIMEOUT_S: Final = 0.1
 
 FETCH_MAX_WAIT_MS: Final = 100
 _IDLE_WAIT_S: Final = 0.5
+_FEW: Final = 500
 _ENDS_TIMEOUT_S: Final = 5.0
 """The consumer's thread has more to do than to wait for a broker that is away."""
 EXIT_REFUSED: Final = 4
@@ -100,6 +102,28 @@ class Gate:
             await asyncio.wait_for(self._changed.wait(), timeout_s)
         except TimeoutError:
             return
+
+
+class Pace:
+    """When to fetch again: not at once while each fetch brings a few records, which wait for their transaction anyway.
+
+    A fetch, a chunk and what they wake cost the worker and the broker the same, however few records there are. Who is behind
+    gets the next ones at once; so does who has brought nothing for a while.
+    """
+
+    def __init__(self, pause_s: float, chunk_max_records: int) -> None:
+        """Let so long pass between fetches of a few records. Where a chunk may be full, there are more."""
+        self._pause_s: Final = pause_s
+        self._few: Final = min(_FEW, chunk_max_records // 4)
+        self._next_s = 0.0
+
+    def note(self, now_s: float, count: int) -> None:
+        """Hear that a fetch has brought so many records."""
+        self._next_s = now_s + self._pause_s if 0 < count < self._few else 0.0
+
+    def rest_s(self, now_s: float) -> float:
+        """Return how long the next fetch has to wait."""
+        return max(self._next_s - now_s, 0.0)
 
 
 class ChunkTopic(Topic):
@@ -221,6 +245,13 @@ class ChunkConsumer(driver.Consumer):
 
     logger = logging.getLogger("faust.transport")
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Begin as Faust's consumer does."""
+        super().__init__(*args, **kwargs)
+        app: Any = self.app
+        settings: StreamConfig = app.settings
+        self._pace: Final = Pace(settings.fetch_pause_ms / 1000, settings.chunk_max_records)
+
     def _new_consumer_thread(self) -> ChunkConsumerThread:
         return ChunkConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -261,11 +292,15 @@ class ChunkConsumer(driver.Consumer):
             await self.wait(resume)
         app: Any = self.app
         gate: Gate = app.gate
+        rest_s = self._pace.rest_s(time.monotonic())
+        if rest_s > 0:
+            await asyncio.sleep(rest_s)
         epochs = gate.fetchable()
         if not epochs or not self.flow_active:
             await gate.wait(_IDLE_WAIT_S)
             return
         fetched = await self._getmany(active_partitions=set(epochs), timeout=FETCH_TIMEOUT_S)
+        self._pace.note(time.monotonic(), sum(map(len, fetched.values())))
         for kafka_tp, records in fetched.items():
             tp = TP(kafka_tp.topic, kafka_tp.partition)
             if records and tp in epochs:

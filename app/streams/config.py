@@ -30,6 +30,8 @@ class StreamConfig(SecurityConfig, Protocol):
     @property
     def chunk_max_records(self) -> int: ...  # noqa: D102
     @property
+    def fetch_pause_ms(self) -> int: ...  # noqa: D102
+    @property
     def fetch_max_bytes(self) -> int: ...  # noqa: D102
     @property
     def max_record_bytes(self) -> int: ...  # noqa: D102

@@ -7,4 +7,4 @@ def collect_rarely() -> None:
     """Collect garbage rarely: what a chunk leaves behind has no cycles, and what stays (code, tariffs, meters) is much."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 20, 50)
+    gc.set_threshold(500_000, 10, 50)
