@@ -11,12 +11,14 @@ from itertools import chain, islice
 from typing import Any, Final
 
 import aiokafka
+from aiokafka import conn
 from aiokafka.consumer import fetcher as client
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult
 from aiokafka.errors import ConsumerStoppedError, CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
+from app.streams.frames import FrameProtocol
 from app.wire import compiled
 
 MANY: Final = 1_000_000
@@ -27,7 +29,9 @@ def parser_of(data: bytes) -> Any:
     return MemoryRecords(data) if compiled.parts is None else compiled.parts.FetchedRecords(data)
 
 
-client.MemoryRecords = parser_of  # the client asks for it by this name, and has no setting
+# The client asks for them by these names, and has no setting.
+client.MemoryRecords = parser_of
+conn.AIOKafkaProtocol = FrameProtocol
 
 
 async def fetch_parsed(

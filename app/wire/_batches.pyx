@@ -8,7 +8,9 @@ compressed, of an older format, or damaged. Both write the same bytes (tests/uni
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.buffer cimport PyBUF_WRITE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport qsort
@@ -450,6 +452,12 @@ cdef class FetchedRecords:
         if end - at < BATCH_HEADER or start[MAGIC_AT] != 2 or start[ATTRIBUTES_AT + 1] & COMPRESSED:
             return client_records(self._data[at:end]).next_batch()
         return FetchedBatch(self._data, at, end)
+
+
+def writable_bytes(Py_ssize_t size):
+    """Return bytes of a size, and the way to write them: before anybody else has them, and no longer than they live."""
+    cdef bytes answer = PyBytes_FromStringAndSize(NULL, size)
+    return answer, PyMemoryView_FromMemory(PyBytes_AS_STRING(answer), size, PyBUF_WRITE)
 
 
 # What fetched records mean for a table

@@ -27,6 +27,9 @@ class Parts(Protocol):
     def partition_for(self, location_id: str, partitions: int, /) -> int:
         """See `app.domain.partitioning.partition_for`."""
 
+    def writable_bytes(self, size: int, /) -> tuple[bytes, memoryview]:
+        """Return bytes of a size, and the way to write them before anybody else has them."""
+
     def newest_entries(self, records: list[Any], mark: bytes, /) -> list[tuple[bytes, bytes | None]] | None:
         """See `app.streams.changelog.newest_entries`."""
 
