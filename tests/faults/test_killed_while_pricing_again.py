@@ -15,7 +15,7 @@ from tests.worker_process import Worker
 
 pytestmark = pytest.mark.broker
 
-HALF_HOURS: Final = 10_000
+HALF_HOURS: Final = 8_000
 """From March on: in one year, in the cheaper tier; so many that a kill comes before the half of them on a busy machine too."""
 
 
