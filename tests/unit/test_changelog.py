@@ -147,6 +147,13 @@ def test_the_newest_of_each_key_in_order(records: list[Record], mark: bytes) -> 
     assert newest_entries(list(records), mark) == expected  # of another parser
 
 
+@pytest.mark.usefixtures("either_function")
+@pytest.mark.parametrize("mark", [b"", b"p"])
+def test_a_record_without_a_key_is_in_no_table(mark: bytes) -> None:
+    with pytest.raises(TypeError):
+        newest_entries(_fetched([Record(b"a", b"1"), Record(None, b"2")]), mark)  # type: ignore[arg-type]
+
+
 def test_no_records_are_no_entries() -> None:
     assert either_way(lambda: newest_entries([], b"p")) == ([], [])
 

@@ -209,3 +209,45 @@ def test_without_the_processors_help_a_crc_is_checked_by_the_clients_function(mo
     data, _ = _batch(0, [0, 1, 2])
     assert parser_of(data).next_batch().validate_crc()
     assert not parser_of(data[:-1] + b"\xff").next_batch().validate_crc()
+
+
+def _one_record_less(data: bytearray) -> None:
+    struct.pack_into(">i", data, _HEADER_BYTES - 4, 1)
+
+
+def _one_record_more(data: bytearray) -> None:
+    struct.pack_into(">i", data, _HEADER_BYTES - 4, 3)
+
+
+def _longer_record(data: bytearray) -> None:
+    assert data[_HEADER_BYTES] & 0x7F < 0x7E
+    data[_HEADER_BYTES] += 2  # one more, in zigzag
+
+
+def _minus_one_header(data: bytearray) -> None:
+    data[-1] = 1
+
+
+def _one_byte_more(data: bytearray) -> None:
+    data.append(0)
+    struct.pack_into(">i", data, 8, len(data) - 12)
+
+
+@pytest.mark.parametrize(
+    "damage", [_one_record_less, _one_record_more, _longer_record, _minus_one_header, _one_byte_more]
+)
+def test_a_batch_that_contradicts_itself_is_refused(damage: Callable[[bytearray], None]) -> None:
+    data = bytearray(_batch(12, [0, 1])[0])
+    damage(data)
+    one, other = (_batches(kind(bytes(data))) for kind in (parser_of, MemoryRecords))
+    assert one == other
+    assert one[0][1][0] is CorruptRecordException
+
+
+def test_records_may_be_a_lifetime_apart() -> None:
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, 0, -1, 1_000_000)
+    for place, at_ms in enumerate([0, 3 * 10**12, 1, 10**15]):
+        builder.append(place, at_ms, b"key", b"value", [])
+    one, other = (_batches(kind(bytes(builder.build()))) for kind in (parser_of, MemoryRecords))
+    assert one == other
+    assert [facts[1] for facts in one[0][1]] == [0, 3 * 10**12, 1, 10**15]
