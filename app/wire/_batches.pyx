@@ -63,6 +63,23 @@ cdef enum:
     LEAST_BATCH = 26  # of any format
     FIRST_ROOM = 16_384
 
+cdef enum:
+    # Where the fields of a batch are.
+    LENGTH_AT = 8
+    MAGIC_AT = 16
+    CRC_AT = 17
+    ATTRIBUTES_AT = 21
+    LAST_DELTA_AT = 23
+    FIRST_TIME_AT = 27
+    LAST_TIME_AT = 35
+    PRODUCER_AT = 43
+    COUNT_AT = 57
+    # What the bits of its attributes say.
+    COMPRESSED = 7
+    OF_ARRIVAL = 8
+    TRANSACTIONAL = 16
+    CONTROL = 32
+
 
 # Batches that are sent
 
@@ -223,10 +240,10 @@ cdef class RecordBatch:
             _PyBytes_Resize(&self._bytes, self._size)
             start = PyBytes_Text(self._bytes)
             at = write_big(start, 0, 8)  # the broker says which offset it begins at
-            at = write_big(at, self._size - 12, 4)
+            at = write_big(at, self._size - LENGTH_AT - 4, 4)
             at = write_big(at, <uint64_t>-1, 4)
             at[0] = 2
-            at = write_big(at + 5, 16 if self._transactional else 0, 2)
+            at = write_big(start + ATTRIBUTES_AT, TRANSACTIONAL if self._transactional else 0, 2)
             at = write_big(at, self._count - 1, 4)
             at = write_big(at, self._at_ms, 8)
             at = write_big(at, self._at_ms, 8)
@@ -234,28 +251,11 @@ cdef class RecordBatch:
             at = write_big(at, self._epoch, 2)
             at = write_big(at, self._sequence, 4)
             write_big(at, self._count, 4)
-            write_big(start + 17, checksum(start + 21, self._size - 21), 4)
+            write_big(start + CRC_AT, checksum(start + ATTRIBUTES_AT, self._size - ATTRIBUTES_AT), 4)
         return <object>self._bytes
 
 
 # Batches that have been fetched
-
-cdef enum:
-    # Where the fields of a batch are.
-    LENGTH_AT = 8
-    MAGIC_AT = 16
-    CRC_AT = 17
-    ATTRIBUTES_AT = 21
-    LAST_DELTA_AT = 23
-    FIRST_TIME_AT = 27
-    LAST_TIME_AT = 35
-    PRODUCER_AT = 43
-    COUNT_AT = 57
-    # What the bits of its attributes say.
-    COMPRESSED = 7
-    OF_ARRIVAL = 8
-    TRANSACTIONAL = 16
-    CONTROL = 32
 
 cdef inline int64_t read_big(const char *at, int size) noexcept nogil:
     """Read a signed number of so many bytes, the greatest first."""
