@@ -21,7 +21,6 @@ from app.streams.tables import AFTER, META_KEY, PRICED_MARK, decode_meta
 from app.streams.timeouts import REQUEST_TIMEOUT_MS
 from app.streams.topics import TopicNames
 from app.wire import compiled
-from app.wire.interval import HELD
 
 log = structlog.get_logger(__name__)
 
@@ -213,11 +212,10 @@ def _changed_marks(entries: Sequence[Entry], held: set[bytes]) -> list[Entry]:
     """
     marks: list[Entry] = []
     for key, value in entries:
-        if value is not None and value.startswith(HELD):
-            if is_held(key, value):
-                marked = mark_of(key)
-                marks.append((marked, b""))
-                held.add(marked)
+        if is_held(key, value):
+            marked = mark_of(key)
+            marks.append((marked, b""))
+            held.add(marked)
         elif held and key.startswith(INTERVAL_MARK) and (marked := mark_of(key)) in held:
             marks.append((marked, None))
             held.discard(marked)
