@@ -338,12 +338,10 @@ class ReferenceBook:
 
 def _location_change(location_id: str, old: Location | None, new: Location | None) -> Affected:
     """Compare what prices depend on: links by time, the carbon series, the grid."""
-    only = new if old is None else old if new is None else None
-    if only is not None:  # as for each of them when a worker reads all that there are
-        ends = _ends_of(only.links) if only.carbon_series_id is None else _ALWAYS
+    if old is None or new is None:  # as for each of them when a worker reads all that there are
+        only = new if old is None else old
+        ends = None if only is None else _ALWAYS if only.carbon_series_id is not None else _ends_of(only.links)
         return NOTHING if ends is None else Affected(frozenset((location_id,)), *ends)
-    if old is None or new is None:
-        return NOTHING
     grid_changed = (old.timezone, old.interval_minutes) != (new.timezone, new.interval_minutes)
     if grid_changed or old.carbon_series_id != new.carbon_series_id:
         return Affected(frozenset((location_id,)), None, None, grid_changed)
