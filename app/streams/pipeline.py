@@ -13,7 +13,6 @@ import structlog
 
 from app.domain.instants import US_PER_HOUR
 from app.domain.intervals import Interval, Verdict
-from app.domain.partitioning import partition_for
 from app.domain.records import BATCH_LIMIT, MeterId, MeterRecord, Reading, Rejected
 from app.domain.reference import ReferenceBook
 from app.domain.rules import Window
@@ -26,8 +25,8 @@ from app.streams.sources import Log, Origin, SourceMessage, origin_of, submitted
 from app.streams.tables import Tables
 from app.streams.validate import Meter, Place, instants, meter_id_of, reading_of
 from app.streams.walks import Walk, Walks
-from app.wire import compiled
 from app.wire.compiled import PublishedInterval
+from app.wire.partition import owner_of
 from app.wire.record import batch_slices, decode_batch, decode_record, read_message
 from app.wire.rejected import Position, encode_rejected
 
@@ -192,7 +191,7 @@ class Pipeline:
             if isinstance(meter_id, Rejected):
                 self._reject(meter_id, raw, record_num, message, origin)
                 return
-            owner = _owner_of(meter_id.location_id, self.context.partitions)
+            owner = owner_of(meter_id.location_id, self.context.partitions)
             if owner != self.context.partition:
                 self._forward(owner, record.location_id, raw, self._first_published(message, record_num, origin))
                 return
@@ -479,12 +478,6 @@ class Pipeline:
             return False
         self._publish_price(outcome)
         return True
-
-
-def _owner_of(location_id: str, partitions: int) -> int:
-    """Return the partition in which everything about a location is. Hot: asked once for each meter."""
-    parts = compiled.parts
-    return partition_for(location_id, partitions) if parts is None else parts.partition_for(location_id, partitions)
 
 
 def _meter_of(interval_id: str) -> MeterId:
