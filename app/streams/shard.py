@@ -16,7 +16,6 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 import structlog
-from aiokafka import AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 from faust.types import TP
 
@@ -42,8 +41,9 @@ from app.streams.tables import (
     live_limit,
     store_entries,
 )
-from app.streams.timeouts import REQUEST_TIMEOUT_MS, RETRY_MS, RETRY_SOON_MS, SOON_FOR_S
+from app.streams.timeouts import REQUEST_TIMEOUT_MS, RETRY_MS
 from app.streams.topics import STATE_BYTES, TopicNames
+from app.streams.transactions import TransactionalProducer
 from app.streams.validate import reading_of
 from app.streams.walks import Walk
 
@@ -109,7 +109,7 @@ class Shard:
         settings, names = parts.settings, parts.names
         self._intervals: Final = TP(names.intervals, partition)
         self.tps: Final = (TP(names.records, partition), TP(names.records_by_location, partition), self._intervals)
-        self._producer = AIOKafkaProducer(
+        self._producer = TransactionalProducer(
             **client_options(settings),
             transactional_id=transactional_id(settings, partition),
             transaction_timeout_ms=max(TRANSACTION_TIMEOUT_MS, 5 * settings.transaction_max_ms),
@@ -351,7 +351,7 @@ class Shard:
         caught_up = self._end_backlog()
         self.pipeline.settle(worked_s)
         # The client retries for ever when no broker answers; a shard that waits for it could not be closed.
-        with self._retrying_soon():
+        with self._producer.retrying_soon():
             await asyncio.wait_for(self._commit(positions), COMMIT_TIMEOUT_S)
         if caught_up and self.pipeline.prices_at_once:
             await self._feed.stop_reading([self._intervals])
@@ -398,18 +398,6 @@ class Shard:
         for affected in work.affected:
             for location_id in sorted(affected.location_ids):
                 yield from self.pipeline.walks_over(location_id, affected.start_us, affected.end_us)
-
-    @contextlib.contextmanager
-    def _retrying_soon(self) -> Iterator[None]:
-        """Let the producer send again soon what a broker is not ready for yet; not for long, lest it call all the time."""
-        sender = self._producer._sender  # noqa: SLF001 - the client's own pause is the same from the first time on
-        later = asyncio.get_running_loop().call_later(SOON_FOR_S, setattr, sender, "_retry_backoff", RETRY_MS / 1000)
-        sender._retry_backoff = RETRY_SOON_MS / 1000  # noqa: SLF001
-        try:
-            yield
-        finally:
-            later.cancel()
-            sender._retry_backoff = RETRY_MS / 1000  # noqa: SLF001
 
     async def _commit(self, positions: dict[TP, int]) -> None:
         names, outbox = self._parts.names, self._outbox

@@ -69,11 +69,11 @@ def test_a_broker_is_asked_again_soon_while_a_transaction_has_just_begun_to_be_c
         shard = Shard(0, parts_of_a_worker(), _NoFeed(), lambda *_: None)
         sender = shard._producer._sender
         seen = [sender._retry_backoff]
-        with shard._retrying_soon():
+        with shard._producer.retrying_soon():
             seen.append(sender._retry_backoff)
             await asyncio.sleep(SOON_FOR_S + 0.2)
             seen.append(sender._retry_backoff)
-        with shard._retrying_soon():
+        with shard._producer.retrying_soon():
             seen.append(sender._retry_backoff)
         seen.append(sender._retry_backoff)
         await shard.close()

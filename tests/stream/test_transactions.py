@@ -1,0 +1,206 @@
+"""The producer's transactions on real brokers, in both versions that a cluster may have."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.client import CoordinationType
+from aiokafka.errors import ConcurrentTransactions, ProducerFenced
+from aiokafka.producer.transaction_manager import PidAndEpoch
+
+from app.local.broker import LocalBroker
+from app.local.java import Java
+from app.local.resolve import BOOTSTRAP_VARIABLE
+from app.streams.outbox import ClientBatch
+from app.streams.transactions import TransactionalProducer
+from app.streams.txn_requests import EndTransaction
+
+pytestmark = pytest.mark.broker
+
+_numbers = count()
+
+
+@pytest.fixture(scope="module")
+def first_version(java: Java, kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap servers of a cluster that has not agreed on the second version of transactions."""
+    environ = {name: value for name, value in os.environ.items() if name != BOOTSTRAP_VARIABLE}
+    folder = tmp_path_factory.mktemp("first-version")
+    options = ["--feature=transaction.version=1"]
+    with LocalBroker(folder, java=java, jars=kafka_jars, environ=environ, format_options=options) as broker:
+        yield broker.bootstrap_servers
+
+
+@pytest.fixture(params=["first", "second"])
+def servers(request: pytest.FixtureRequest) -> str:
+    """Bootstrap servers of a cluster of either version."""
+    return str(request.getfixturevalue("kafka" if request.param == "second" else "first_version"))
+
+
+async def new_topic(servers: str) -> TopicPartition:
+    topic = f"transactions-{os.getpid()}-{next(_numbers)}"
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(topic, 1, 1)])
+    finally:
+        await admin.close()
+    return TopicPartition(topic, 0)
+
+
+@asynccontextmanager
+async def producer(servers: str, at: TopicPartition) -> AsyncIterator[TransactionalProducer]:
+    """Start a producer whose transactional id and group are named after a topic."""
+    one = TransactionalProducer(bootstrap_servers=servers, transactional_id=at.topic, transaction_timeout_ms=60_000)
+    await one.start()
+    try:
+        yield one
+    finally:
+        await asyncio.wait_for(one.stop(), 10)
+
+
+async def put(one: TransactionalProducer, at: TopicPartition, *values: bytes) -> int:
+    """Send a batch, and return the offset of its first message."""
+    batch = ClientBatch(100_000, 1_700_000_000_000, transactional=True)
+    for value in values:
+        batch.add(None, value, ())
+    batch.close()
+    metadata = await (await one.send_batch(batch, at.topic, partition=at.partition))
+    return int(metadata.offset)
+
+
+async def committed(servers: str, at: TopicPartition) -> tuple[list[bytes], int | None]:
+    """Read what is committed of a topic, and the position of the group that is named after it."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=servers, group_id=at.topic, enable_auto_commit=False, isolation_level="read_committed"
+    )
+    await consumer.start()
+    try:
+        consumer.assign([at])
+        await consumer.seek_to_beginning(at)
+        end = (await consumer.end_offsets([at]))[at]
+        values: list[bytes] = []
+        while await consumer.position(at) < end:
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                values += [record.value for record in records if record.value is not None]
+        return values, await consumer.committed(at)
+    finally:
+        await consumer.stop()
+
+
+def who(one: TransactionalProducer) -> tuple[int, int]:
+    """Return a producer's id and epoch."""
+    return one._txn_manager.producer_id, one._txn_manager.producer_epoch
+
+
+def test_what_a_transaction_puts_out_and_its_position_are_there_together_or_not_at_all(servers: str) -> None:
+    async def scenario() -> None:
+        at = await new_topic(servers)
+        async with producer(servers, at) as one:
+            await one.begin_transaction()
+            await put(one, at, b"a", b"b")
+            await one.send_offsets_to_transaction({at: 2}, at.topic)
+            assert await committed(servers, at) == ([], None)
+            await one.commit_transaction()
+            await one.begin_transaction()
+            await put(one, at, b"never")
+            await one.send_offsets_to_transaction({at: 3}, at.topic)
+            await one.abort_transaction()
+            await one.begin_transaction()
+            await put(one, at, b"c")
+            await put(one, at, b"d")
+            await one.send_offsets_to_transaction({at: 4}, at.topic)
+            await one.commit_transaction()
+            await one.begin_transaction()
+            await one.commit_transaction()
+        assert await committed(servers, at) == ([b"a", b"b", b"c", b"d"], 4)
+
+    asyncio.run(scenario())
+
+
+def test_whoever_takes_an_id_over_ends_the_open_transaction_of_the_owner_before(servers: str) -> None:
+    async def scenario() -> None:
+        at = await new_topic(servers)
+        async with producer(servers, at) as before:
+            await before.begin_transaction()
+            await put(before, at, b"never")
+            async with producer(servers, at) as after:
+                await after.begin_transaction()
+                await put(after, at, b"after")
+                await after.commit_transaction()
+                with pytest.raises(ProducerFenced):
+                    await before.commit_transaction()
+        assert await committed(servers, at) == ([b"after"], None)
+
+    asyncio.run(scenario())
+
+
+def test_partitions_are_announced_only_where_the_cluster_has_not_agreed_on_the_second_version(
+    kafka: str, first_version: str
+) -> None:
+    """And the epoch rises with each transaction, committed or not, where it has."""
+
+    async def epochs(servers: str) -> tuple[bool, list[int]]:
+        at = await new_topic(servers)
+        async with producer(servers, at) as one:
+            seen = [who(one)[1]]
+            for end in (one.commit_transaction, one.abort_transaction, one.commit_transaction):
+                await one.begin_transaction()
+                await put(one, at, b"x")
+                await end()
+                seen.append(who(one)[1])
+            return one.announces, seen
+
+    assert asyncio.run(epochs(first_version)) == (True, [0, 0, 0, 0])
+    assert asyncio.run(epochs(kafka)) == (False, [0, 1, 2, 3])
+
+
+def test_a_batch_that_is_late_on_its_way_does_not_become_part_of_the_next_transaction(kafka: str) -> None:
+    async def scenario() -> None:
+        at = await new_topic(kafka)
+        async with producer(kafka, at) as one:
+            late = who(one)
+            await one.begin_transaction()
+            await put(one, at, b"in time")
+            await one.commit_transaction()
+            assert await committed(kafka, at) == ([b"in time"], None)  # its marker is written
+            now = who(one)
+            await one.begin_transaction()
+            one._txn_manager._pid_and_epoch = PidAndEpoch(*late)
+            one._txn_manager.increment_sequence_number(at, 1)  # behind the batch that was in time
+            with pytest.raises(ProducerFenced):
+                await put(one, at, b"late")
+            one._txn_manager._pid_and_epoch = PidAndEpoch(*now)
+            one._txn_manager._sequence_numbers.clear()
+            await put(one, at, b"next")
+            await one.commit_transaction()
+        assert await committed(kafka, at) == ([b"in time", b"next"], None)
+
+    asyncio.run(scenario())
+
+
+def test_an_end_that_is_asked_for_again_because_its_answer_was_lost_gets_the_same_answer(kafka: str) -> None:
+    async def scenario() -> None:
+        at = await new_topic(kafka)
+        async with producer(kafka, at) as one:
+            before = who(one)
+            await one.begin_transaction()
+            await put(one, at, b"x")
+            await one.commit_transaction()
+            coordinator = await one.client.coordinator_lookup(CoordinationType.TRANSACTION, at.topic)
+            again = await one.client.send(coordinator, EndTransaction(at.topic, before, committed=True))
+            while again.error_code == ConcurrentTransactions.errno:  # the first is still being completed
+                again = await one.client.send(coordinator, EndTransaction(at.topic, before, committed=True))
+            assert again.error_code == 0
+            assert (again.producer_id, again.producer_epoch) == who(one)
+            await one.begin_transaction()
+            await put(one, at, b"y")
+            await one.commit_transaction()
+        assert await committed(kafka, at) == ([b"x", b"y"], None)
+
+    asyncio.run(scenario())
