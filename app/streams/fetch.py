@@ -18,7 +18,7 @@ from aiokafka.errors import ConsumerStoppedError, CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
-from app.streams.frames import FrameProtocol
+from app.streams.frames import FrameConnection, FrameProtocol
 from app.wire import compiled
 
 MANY: Final = 1_000_000
@@ -32,6 +32,7 @@ def parser_of(data: bytes) -> Any:
 # The client asks for them by these names, and has no setting.
 client.MemoryRecords = parser_of
 conn.AIOKafkaProtocol = FrameProtocol
+conn.AIOKafkaConnection = FrameConnection
 
 
 async def fetch_parsed(

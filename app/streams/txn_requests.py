@@ -5,6 +5,7 @@ transaction itself, and the end of a transaction gives the producer a new epoch,
 arrives late can become part of the next. The layouts are those of the files in `common/message` of Kafka's clients.
 """
 
+from collections.abc import Sized
 from io import BytesIO
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from aiokafka.protocol.types import (
     Int64,
     Schema,
     TaggedFields,
+    UnsignedVarInt32,
 )
 
 NO_TAGS: Final[dict[int, bytes]] = {}
@@ -119,6 +121,11 @@ class ProduceRequestV12(RequestStruct):
     API_VERSION = 12
     FLEXIBLE_VERSION = True
     RESPONSE_TYPE = ProduceResponseV12
+    transactional_id: str
+    required_acks: int
+    timeout: int
+    topics: list[tuple[str, list[tuple[int, bytes, dict[int, bytes]]], dict[int, bytes]]]
+    tags: dict[int, bytes]
     SCHEMA = Schema(
         ("transactional_id", CompactString("utf-8")),
         ("required_acks", Int16),
@@ -133,6 +140,27 @@ class ProduceRequestV12(RequestStruct):
         ),
         _TAGS,
     )
+
+    def pieces(self) -> list[bytes]:
+        """Return the bytes, each batch as it is: a megabyte is not copied from layer to layer."""
+        pieces = [
+            CompactString("utf-8").encode(self.transactional_id),
+            Int16.encode(self.required_acks),
+            Int32.encode(self.timeout),
+            _length(self.topics),
+        ]
+        for topic, partitions, tags in self.topics:
+            pieces += [CompactString("utf-8").encode(topic), _length(partitions)]
+            for partition, messages, own_tags in partitions:
+                pieces += [Int32.encode(partition), _length(messages), messages, TaggedFields.encode(own_tags)]
+            pieces.append(TaggedFields.encode(tags))
+        pieces.append(TaggedFields.encode(self.tags))
+        return pieces
+
+
+def _length(of: Sized) -> bytes:
+    """Return the bytes that say how much there is of something that might not be there at all."""
+    return UnsignedVarInt32.encode(len(of) + 1)
 
 
 class TxnOffsetCommitResponseV5(Response):

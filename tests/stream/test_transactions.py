@@ -14,9 +14,11 @@ from aiokafka.client import CoordinationType
 from aiokafka.errors import ConcurrentTransactions, ProducerFenced
 from aiokafka.producer.transaction_manager import PidAndEpoch
 
+import app.streams.fetch  # noqa: F401 - puts our connection in place of the client's
 from app.local.broker import LocalBroker
 from app.local.java import Java
 from app.local.resolve import BOOTSTRAP_VARIABLE
+from app.streams.frames import FrameConnection
 from app.streams.outbox import ClientBatch
 from app.streams.transactions import TransactionalProducer
 from app.streams.txn_requests import EndTransaction
@@ -66,7 +68,7 @@ async def producer(servers: str, at: TopicPartition) -> AsyncIterator[Transactio
 
 async def put(one: TransactionalProducer, at: TopicPartition, *values: bytes) -> int:
     """Send a batch, and return the offset of its first message."""
-    batch = ClientBatch(100_000, 1_700_000_000_000, transactional=True)
+    batch = ClientBatch(1_000_000, 1_700_000_000_000, transactional=True)
     for value in values:
         batch.add(None, value, ())
     batch.close()
@@ -119,6 +121,23 @@ def test_what_a_transaction_puts_out_and_its_position_are_there_together_or_not_
             await one.begin_transaction()
             await one.commit_transaction()
         assert await committed(servers, at) == ([b"a", b"b", b"c", b"d"], 4)
+
+    asyncio.run(scenario())
+
+
+def test_a_batch_of_nearly_a_megabyte_arrives_as_it_was(servers: str) -> None:
+    """It goes to the socket in pieces; what the socket does not take at once has to wait, and stays in order."""
+    values = [number.to_bytes(2, "big") * 5_000 for number in range(90)]
+
+    async def scenario() -> None:
+        at = await new_topic(servers)
+        async with producer(servers, at) as one:
+            for _ in range(3):
+                await one.begin_transaction()
+                await put(one, at, *values)
+                await one.commit_transaction()
+            assert all(isinstance(each, FrameConnection) for each in one.client._conns.values())
+        assert await committed(servers, at) == (values * 3, None)
 
     asyncio.run(scenario())
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from app.streams.frames import FrameProtocol
+from app.streams.frames import FrameProtocol, joined
+from app.streams.txn_requests import ProduceInTransaction, ProduceRequestV12
 
 pytestmark = pytest.mark.usefixtures("either_function")
 
@@ -122,3 +123,26 @@ def test_a_reader_that_is_let_go_takes_its_protocol_along() -> None:
         assert asyncio.run(made())() is None
     finally:
         gc.enable()
+
+
+# What is sent
+
+
+def test_a_request_in_pieces_has_the_bytes_of_its_layout_and_its_large_batches_are_not_copied() -> None:
+    rng = random.Random(7)  # noqa: S311 - nothing secret
+    for _ in range(50):
+        topics = {
+            f"meter.topic-{number}": [
+                (partition, rng.randbytes(rng.choice((0, 1, 127, 128, 65_535, 65_536, 300_000))))
+                for partition in range(rng.randrange(3))
+            ]
+            for number in range(rng.randrange(4))
+        }
+        request = ProduceInTransaction("meterstream-3", 3_000, topics).build(ProduceRequestV12)
+        as_said = ProduceRequestV12.SCHEMA.encode([getattr(request, name) for name in ProduceRequestV12.SCHEMA.names])
+        written = list(joined(request.pieces()))
+        assert b"".join(written) == as_said == request.encode()
+        large = [batch for partitions in topics.values() for _, batch in partitions if len(batch) > 65_535]
+        views = [piece.obj for piece in written if isinstance(piece, memoryview)]
+        assert len(views) == len(large)
+        assert all(view is batch for view, batch in zip(views, large, strict=True))
