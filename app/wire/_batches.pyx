@@ -8,12 +8,11 @@ compressed, of an older format, or damaged. Both write the same bytes (tests/uni
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.buffer cimport PyBUF_WRITE
+from cpython.buffer cimport PyBUF_WRITE, PyBuffer_FillInfo
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.memoryview cimport PyMemoryView_FromMemory
-from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
-from libc.stdlib cimport qsort
+from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memcmp, memcpy
 
 cdef extern from *:
@@ -38,12 +37,6 @@ cdef extern from *:
     bint HAS_CRC32C
     uint32_t crc32c_of(const char *at, size_t length) nogil
 
-cdef extern from "Python.h":
-    int _PyBytes_Resize(PyObject **value, Py_ssize_t size) except -1
-    void Py_DECREF(PyObject *value)
-    PyObject *PyBytes_Raw "PyBytes_FromStringAndSize"(const char *text, Py_ssize_t length) except NULL
-    char *PyBytes_Text "PyBytes_AS_STRING"(PyObject *value)
-
 
 counts_fast = bool(HAS_CRC32C)
 """Whether the processor has an instruction for CRC-32C, and it is used."""
@@ -62,6 +55,8 @@ cdef enum:
     BATCH_HEADER = 61
     LEAST_BATCH = 26  # of any format
     FIRST_ROOM = 16_384
+    ROOMS = 4  # their sizes: each has four times the bytes of the one before, the last a megabyte
+    FREE_MOST = 33_554_432
 
 cdef enum:
     # Where the fields of a batch are.
@@ -122,32 +117,72 @@ cdef inline char *write_bytes(char *at, bytes value):
     return write(at, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
 
 
+# Rooms that nobody uses, of each size; each has the address of the next one in its first bytes.
+cdef char *free_rooms[ROOMS]
+cdef Py_ssize_t free_bytes = 0
+
+@cython.final
+cdef class Room:
+    """Memory for the messages of a batch, which the next batch gets: what is allocated and freed by the megabyte leaves holes
+    between what stays for longer, a hundred megabytes of them in a worker (docs/performance.md)."""
+
+    cdef char *start
+    cdef Py_ssize_t size
+    cdef int number
+
+    def __cinit__(self, Py_ssize_t needed):
+        """Take one of at least so many bytes."""
+        global free_bytes
+        self.size = FIRST_ROOM
+        while self.size < needed and self.number < ROOMS:
+            self.size *= 4
+            self.number += 1
+        if self.number == ROOMS:  # only a message that is larger by itself than a batch
+            self.size = needed
+        elif free_rooms[self.number] is not NULL:
+            self.start = free_rooms[self.number]
+            free_rooms[self.number] = (<char **>self.start)[0]
+            free_bytes -= self.size
+            return
+        self.start = <char *>malloc(self.size)
+        if self.start is NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        global free_bytes
+        if self.number == ROOMS or free_bytes + self.size > FREE_MOST:
+            free(self.start)
+        elif self.start is not NULL:
+            (<char **>self.start)[0] = free_rooms[self.number]
+            free_rooms[self.number] = self.start
+            free_bytes += self.size
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        PyBuffer_FillInfo(buffer, self, self.start, self.size, 1, flags)
+
+
 cdef class RecordBatch:
     """The messages that go to one partition in one piece: a record batch of format 2, not compressed, of one time.
 
     To the client's producer it is what its own builder of batches is; `add` is ours.
     """
 
-    cdef PyObject *_bytes
-    cdef Py_ssize_t _room, _size, _limit
+    cdef Room _room
+    cdef object _bytes
+    cdef Py_ssize_t _size, _limit
     cdef int32_t _count
-    cdef bint _closed, _built, _transactional
+    cdef bint _closed, _transactional
     cdef int64_t _at_ms, _producer_id
     cdef int32_t _epoch, _sequence
 
     def __cinit__(self, Py_ssize_t limit_bytes, int64_t at_ms, bint transactional):
         """Begin one of fewer bytes than so many: one message is taken in any case."""
-        self._room = FIRST_ROOM
-        self._bytes = PyBytes_Raw(NULL, self._room)
+        self._room = Room(FIRST_ROOM)
         self._size = BATCH_HEADER
         self._limit = limit_bytes
         self._at_ms = at_ms
         self._transactional = transactional
         self._producer_id = self._epoch = -1
-
-    def __dealloc__(self):
-        if self._bytes is not NULL:
-            Py_DECREF(self._bytes)
 
     def add(self, bytes key, bytes value, headers):
         """Add a message, None for no key or no value. False: there is no room for it, and for no other."""
@@ -158,10 +193,9 @@ cdef class RecordBatch:
         cdef char *at
         cdef list named = None
         cdef bytes text
+        cdef Room larger
         if self._closed:
             return False
-        if self._bytes is NULL:  # there was no memory for what it was to hold
-            raise MemoryError
         body = 2 + varint_size(self._count)
         body += 1 if key is None else varint_size(PyBytes_GET_SIZE(key)) + PyBytes_GET_SIZE(key)
         body += 1 if value is None else varint_size(PyBytes_GET_SIZE(value)) + PyBytes_GET_SIZE(value)
@@ -177,10 +211,11 @@ cdef class RecordBatch:
         if needed >= self._limit and self._count:
             self._closed = True
             return False
-        if needed > self._room:
-            self._room = max(needed, min(4 * self._room, self._limit))
-            _PyBytes_Resize(&self._bytes, self._room)
-        at = PyBytes_Text(self._bytes) + self._size
+        if needed > self._room.size:
+            larger = Room(needed)
+            write(larger.start, self._room.start, self._size)
+            self._room = larger
+        at = self._room.start + self._size
         at = write_varint(at, body)
         at[0] = at[1] = 0  # no attributes; the time of the first message
         at = write_varint(at + 2, self._count)
@@ -231,14 +266,10 @@ cdef class RecordBatch:
 
     def _build(self):
         """Return the bytes of the batch, which is closed then."""
-        cdef char *start
+        cdef char *start = self._room.start
         cdef char *at
-        if self._bytes is NULL:
-            raise MemoryError
-        if not self._built:
-            self._closed = self._built = True
-            _PyBytes_Resize(&self._bytes, self._size)
-            start = PyBytes_Text(self._bytes)
+        if self._bytes is None:
+            self._closed = True
             at = write_big(start, 0, 8)  # the broker says which offset it begins at
             at = write_big(at, self._size - LENGTH_AT - 4, 4)
             at = write_big(at, <uint64_t>-1, 4)
@@ -252,7 +283,8 @@ cdef class RecordBatch:
             at = write_big(at, self._sequence, 4)
             write_big(at, self._count, 4)
             write_big(start + CRC_AT, checksum(start + ATTRIBUTES_AT, self._size - ATTRIBUTES_AT), 4)
-        return <object>self._bytes
+            self._bytes = memoryview(self._room)[:self._size]
+        return self._bytes
 
 
 # Batches that have been fetched

@@ -22,6 +22,7 @@ from app.streams.frames import FrameConnection
 from app.streams.outbox import ClientBatch
 from app.streams.transactions import TransactionalProducer
 from app.streams.txn_requests import EndTransaction
+from app.wire import compiled
 
 pytestmark = pytest.mark.broker
 
@@ -68,7 +69,8 @@ async def producer(servers: str, at: TopicPartition) -> AsyncIterator[Transactio
 
 async def put(one: TransactionalProducer, at: TopicPartition, *values: bytes) -> int:
     """Send a batch, and return the offset of its first message."""
-    batch = ClientBatch(1_000_000, 1_700_000_000_000, transactional=True)
+    kind = ClientBatch if compiled.parts is None else compiled.parts.RecordBatch
+    batch = kind(1_000_000, 1_700_000_000_000, transactional=True)
     for value in values:
         batch.add(None, value, ())
     batch.close()

@@ -361,6 +361,36 @@ def test_a_batch_without_a_sender_says_so() -> None:
     assert struct.unpack_from(">qhi", built, 43) == (-1, -1, 0)
 
 
+def numbered(number: int, size: int) -> tuple[Any, bytes]:
+    """Return a batch of ours that is about as large as said, and the bytes that the client's has."""
+    ours, clients = (kind(5_000_000, 5, transactional=True) for kind in (compiled.parts.RecordBatch, ClientBatch))
+    for batch in (ours, clients):
+        for _ in range(max(1, size // 1_000)):
+            assert batch.add(b"%d" % number, b"%4d" % number * 250, ())
+    return ours, bytes(clients._build())
+
+
+def test_the_memory_of_a_batch_is_used_again_only_when_nobody_reads_it_any_more() -> None:
+    """Sizes of every step in which it grows, and one beyond; half of what was built is still read."""
+    kept: list[tuple[memoryview, bytes]] = []
+    for number in range(120):
+        ours, expected = numbered(number, (100, 17_000, 70_000, 300_000, 1_040_000, 1_060_000)[number % 6])
+        view = ours._build()
+        assert view == expected
+        assert view.readonly
+        if number % 2:
+            kept.append((view[:], expected))
+    assert all(view == expected for view, expected in kept)
+
+
+def test_a_message_that_is_larger_than_any_batch_is_a_batch_by_itself() -> None:
+    ours, clients = (kind(100_000, 5, transactional=True) for kind in (compiled.parts.RecordBatch, ClientBatch))
+    for batch in (ours, clients):
+        assert batch.add(b"key", b"x" * 3_000_000, ())
+        assert not batch.add(b"key", b"x", ())
+    assert ours._build() == bytes(clients._build())
+
+
 def test_a_processor_without_an_instruction_for_checksums_counts_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     built = []
     for fast in (compiled.parts.counts_fast, False):
