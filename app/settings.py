@@ -151,7 +151,7 @@ class Settings(BaseSettings):
     )
 
     commit_interval_ms: Annotated[int, Field(ge=1, le=60_000)] = Field(
-        default=50,
+        default=25,
         description="A partition's transactions are committed at least so many milliseconds apart: few of them "
         "under load. The first record after a pause does not wait.",
     )
