@@ -68,7 +68,7 @@ lint: setup ## Style, formatting, types and the direction of imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: setup ## Measure how fast it is on this machine, and how fast others do the same job (an hour; ARGS=--quick, ARGS=--alone)
+bench: setup ## Measure how fast it is on this machine, and how fast others do the same job (half an hour; ARGS=--quick, ARGS=--alone)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 bench-quick: setup ## Is a worker as fast as it was? Its ratio to a bare loop, in three minutes; warns, never fails
