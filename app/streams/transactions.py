@@ -56,7 +56,6 @@ _BATCH_TO_COME_AGAIN: Final = {**_SAID_BEFORE, ConcurrentTransactions.errno: Not
 _POSITION_TO_COME_AGAIN: Final = {**_SAID_BEFORE, ConcurrentTransactions.errno: CoordinatorLoadInProgressError.errno}
 """The transaction before is still being completed: in this version the batch, or the position, is told so, and comes again."""
 
-
 _PRODUCE_READ: Final = 8
 """The version of a response in which a partition has the same fields, but for the tags."""
 
@@ -113,7 +112,7 @@ class _End(EndTxnHandler):
 
     def handle_response(self, resp: Any) -> float | None:
         code = _SAID_BEFORE.get(resp.error_code, resp.error_code)
-        if code == 0:
+        if code == 0 and resp.producer_id >= 0:  # nobody is named by a cluster that has gone back to the first version
             manager = self._sender._txn_manager
             manager._pid_and_epoch = PidAndEpoch(resp.producer_id, resp.producer_epoch)
             manager._sequence_numbers.clear()

@@ -94,6 +94,21 @@ def test_a_producer_goes_on_as_the_one_that_the_end_of_its_transaction_names() -
     in_transaction(work)
 
 
+def test_a_producer_stays_who_it_is_where_the_end_names_nobody() -> None:
+    """So it is when a cluster goes back to the first version while the producer is at work."""
+
+    async def work(sender: TransactionSender) -> None:
+        manager = sender._txn_manager
+        manager.committing_transaction()
+        assert (
+            _End(sender, TransactionResult.COMMIT).handle_response(answered(EndTxnResponseV5, 0, 0, -1, -1, {})) is None
+        )
+        assert (manager.producer_id, manager.producer_epoch, manager.sequence_number(AT)) == (7, 4, 20)
+        await manager.wait_for_transaction_end()
+
+    in_transaction(work)
+
+
 @pytest.mark.parametrize(
     ("code", "fault"), [(PRODUCER_FENCED, ProducerFenced), (TRANSACTION_ABORTABLE, InvalidTxnState)]
 )
