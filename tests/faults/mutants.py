@@ -6,6 +6,7 @@ content says what happens at the next commit of records, and their presence hold
 """
 
 import asyncio
+import inspect
 import os
 import signal
 import sys
@@ -58,8 +59,19 @@ class Moments(NamedTuple):
 
 
 def replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
-    """Replace a part of the program by what `make` makes of it. A part that is no longer there is a mistake in this file."""
-    setattr(owner, name, make(getattr(owner, name)))
+    """Replace a part of the program by what `make` makes of it.
+
+    A part that is no longer there, or takes other arguments, is a mistake in this file.
+    """
+    real = getattr(owner, name)
+    made = make(real)
+    takes = inspect.signature(made).parameters.values()
+    if all(each.kind is not each.VAR_POSITIONAL for each in takes) and len(takes) != len(
+        inspect.signature(real).parameters
+    ):
+        message = f"{owner.__name__}.{name} takes other arguments than its mutation here"
+        raise TypeError(message)
+    setattr(owner, name, made)
 
 
 # What happens when
@@ -228,9 +240,9 @@ def revision_from_a_clock() -> None:
     """Number an interval's revisions by the time of day."""
 
     def mutate(real: Any) -> Any:
-        def publish(self: Any, interval_id: str, interval: Interval, meter: Any) -> None:
+        def publish(self: Any, interval_id: str, interval: Interval, meter: Any, put: Any) -> None:
             now_ms = time.time_ns() // 1_000_000
-            real(self, interval_id, msgspec.structs.replace(interval, revision=now_ms), meter)
+            real(self, interval_id, msgspec.structs.replace(interval, revision=now_ms), meter, put)
 
         return publish
 
