@@ -2,7 +2,7 @@
 
 The client reads through asyncio's stream, which takes pieces of up to 256 kB, adds each to a buffer that moves as it grows, and
 stops reading whenever there is more than 128 kB. Here the stream knows how long the answer is that it waits for, and the socket
-writes into it. What is sent the client copies seven times, from each layer of a request into the next, each time into new memory.
+writes into it. What is sent the client copies eight times, from each layer of a request into the next, each time into new memory.
 Here the socket is given the batches themselves.
 """
 

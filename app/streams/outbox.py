@@ -36,6 +36,11 @@ class ClientBatch(BatchBuilder):
         return len(entries)
 
 
+def batch_kind() -> Any:
+    """Return what batches are made with: compiled code where it is used."""
+    return ClientBatch if compiled.parts is None else compiled.parts.RecordBatch
+
+
 class Outbox:
     """Collects what a transaction puts out; every message has an explicit partition."""
 
@@ -91,8 +96,7 @@ class Outbox:
             at = batch.add_from(entries, at)
 
     def _begin(self, target: _Target) -> Any:
-        kind = ClientBatch if compiled.parts is None else compiled.parts.RecordBatch
-        batch = self._batches[target] = kind(self._batch_bytes, self.now_ms, transactional=True)
+        batch = self._batches[target] = batch_kind()(self._batch_bytes, self.now_ms, transactional=True)
         return batch
 
     def count(self, target: _Target) -> int:

@@ -30,7 +30,7 @@ from aiokafka.errors import (
 from aiokafka.producer.sender import EndTxnHandler, Sender, SendProduceReqHandler, TxnOffsetCommitHandler
 from aiokafka.producer.transaction_manager import PidAndEpoch, TransactionResult
 
-from app.streams.timeouts import RETRY_MS, RETRY_SOON_MS, SOON_FOR_S
+from app.streams.timeouts import RETRY_SOON_MS, SOON_FOR_S
 from app.streams.txn_requests import (
     CommitOffsetsInTransaction,
     EndTransaction,
@@ -197,7 +197,7 @@ class TransactionalProducer(AIOKafkaProducer):
             self.client,
             acks=sender._acks,
             txn_manager=self._txn_manager,
-            retry_backoff_ms=RETRY_MS,
+            retry_backoff_ms=sender._retry_backoff * 1000,
             message_accumulator=self._message_accumulator,
             request_timeout_ms=self._request_timeout_ms,
         )
@@ -211,10 +211,11 @@ class TransactionalProducer(AIOKafkaProducer):
     def retrying_soon(self) -> Iterator[None]:
         """Send again soon what a broker is not ready for yet; not for long, lest it be called all the time."""
         sender = self._sender  # the client's own pause is the same from the first time on
-        later = asyncio.get_running_loop().call_later(SOON_FOR_S, setattr, sender, "_retry_backoff", RETRY_MS / 1000)
+        usual_s = sender._retry_backoff
+        later = asyncio.get_running_loop().call_later(SOON_FOR_S, setattr, sender, "_retry_backoff", usual_s)
         sender._retry_backoff = RETRY_SOON_MS / 1000
         try:
             yield
         finally:
             later.cancel()
-            sender._retry_backoff = RETRY_MS / 1000
+            sender._retry_backoff = usual_s

@@ -26,10 +26,11 @@ from aiokafka.protocol.types import (
 
 NO_TAGS: Final[dict[int, bytes]] = {}
 _TAGS: Final = ("tags", TaggedFields)
-_NAME: Final = ("name", CompactString("utf-8"))
+_STRING: Final = CompactString("utf-8")
+_NAME: Final = ("name", _STRING)
 _FINALIZED_FEATURES: Final = 2
 """Tag of what all brokers of a cluster can do, and are allowed to."""
-_Features: Final = CompactArray(_NAME, ("max_level", Int16), ("min_level", Int16), _TAGS)
+_FEATURES: Final = CompactArray(_NAME, ("max_level", Int16), ("min_level", Int16), _TAGS)
 
 
 class FeaturesResponse(Response):
@@ -52,7 +53,7 @@ class FeaturesRequestV3(RequestStruct):
     API_VERSION = 3
     FLEXIBLE_VERSION = True
     RESPONSE_TYPE = FeaturesResponse
-    SCHEMA = Schema(("client_software_name", CompactString("utf-8")), ("version", CompactString("utf-8")), _TAGS)
+    SCHEMA = Schema(("client_software_name", _STRING), ("version", _STRING), _TAGS)
 
     def parse_response_header(self, read_buffer: BytesIO | bytes) -> ResponseHeader_v0:
         """Read the only header that has no tags though its request has."""
@@ -76,7 +77,7 @@ def level_of(feature: str, answer: Any) -> int:
     tags: dict[int, bytes] = getattr(answer, "tags", NO_TAGS)
     if _FINALIZED_FEATURES not in tags:
         return 0
-    features: Any = _Features.decode(BytesIO(tags[_FINALIZED_FEATURES]))
+    features: Any = _FEATURES.decode(BytesIO(tags[_FINALIZED_FEATURES]))
     return next((max_level for name, max_level, _, _ in features if name == feature), 0)
 
 
@@ -100,9 +101,9 @@ class ProduceResponseV12(Response):
                         ("log_start_offset", Int64),
                         (
                             "record_errors",
-                            CompactArray(("batch_index", Int32), ("message", CompactString("utf-8")), _TAGS),
+                            CompactArray(("batch_index", Int32), ("message", _STRING), _TAGS),
                         ),
-                        ("error_message", CompactString("utf-8")),
+                        ("error_message", _STRING),
                         _TAGS,
                     ),
                 ),
@@ -127,7 +128,7 @@ class ProduceRequestV12(RequestStruct):
     topics: list[tuple[str, list[tuple[int, bytes, dict[int, bytes]]], dict[int, bytes]]]
     tags: dict[int, bytes]
     SCHEMA = Schema(
-        ("transactional_id", CompactString("utf-8")),
+        ("transactional_id", _STRING),
         ("required_acks", Int16),
         ("timeout", Int32),
         (
@@ -144,13 +145,13 @@ class ProduceRequestV12(RequestStruct):
     def pieces(self) -> list[bytes]:
         """Return the bytes, each batch as it is: a megabyte is not copied from layer to layer."""
         pieces = [
-            CompactString("utf-8").encode(self.transactional_id),
+            _STRING.encode(self.transactional_id),
             Int16.encode(self.required_acks),
             Int32.encode(self.timeout),
             _length(self.topics),
         ]
         for topic, partitions, tags in self.topics:
-            pieces += [CompactString("utf-8").encode(topic), _length(partitions)]
+            pieces += [_STRING.encode(topic), _length(partitions)]
             for partition, messages, own_tags in partitions:
                 pieces += [Int32.encode(partition), _length(messages), messages, TaggedFields.encode(own_tags)]
             pieces.append(TaggedFields.encode(tags))
@@ -188,13 +189,13 @@ class TxnOffsetCommitRequestV5(RequestStruct):
     FLEXIBLE_VERSION = True
     RESPONSE_TYPE = TxnOffsetCommitResponseV5
     SCHEMA = Schema(
-        ("transactional_id", CompactString("utf-8")),
-        ("group_id", CompactString("utf-8")),
+        ("transactional_id", _STRING),
+        ("group_id", _STRING),
         ("producer_id", Int64),
         ("producer_epoch", Int16),
         ("generation_id", Int32),
-        ("member_id", CompactString("utf-8")),
-        ("group_instance_id", CompactString("utf-8")),
+        ("member_id", _STRING),
+        ("group_instance_id", _STRING),
         (
             "topics",
             CompactArray(
@@ -205,7 +206,7 @@ class TxnOffsetCommitRequestV5(RequestStruct):
                         ("partition", Int32),
                         ("offset", Int64),
                         ("leader_epoch", Int32),
-                        ("metadata", CompactString("utf-8")),
+                        ("metadata", _STRING),
                         _TAGS,
                     ),
                 ),
@@ -238,7 +239,7 @@ class EndTxnRequestV5(RequestStruct):
     FLEXIBLE_VERSION = True
     RESPONSE_TYPE = EndTxnResponseV5
     SCHEMA = Schema(
-        ("transactional_id", CompactString("utf-8")),
+        ("transactional_id", _STRING),
         ("producer_id", Int64),
         ("producer_epoch", Int16),
         ("committed", Boolean),
