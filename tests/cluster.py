@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
 from app.local.broker import LocalBroker, new_cluster_id
@@ -22,6 +22,16 @@ from tests.proxy import Proxy
 T = TypeVar("T")
 
 _SYNC_S: Final = 90.0
+
+
+async def create_topic(servers: str, name: str, partitions: int = 1, **configs: str) -> None:
+    """Create a topic without a copy, as a test wants it."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=configs)])
+    finally:
+        await admin.close()
 
 
 def free_ports(count: int) -> list[int]:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from app.local.broker import LocalBroker, new_cluster_id
 from app.local.errors import BrokerError
 from app.local.java import Java
 from app.local.launch import start_identity
 from app.local.probe import live_cluster
+from tests.cluster import create_topic
 
 pytestmark = pytest.mark.broker
 
@@ -30,15 +30,6 @@ def neighbour(java: Java, kafka_jars: Path, tmp_path_factory: pytest.TempPathFac
     """Another local broker that is already there."""
     with LocalBroker(tmp_path_factory.mktemp("neighbour"), java=java, jars=kafka_jars, cluster_id=CLUSTER_ID) as broker:
         yield broker
-
-
-async def _create_topic(servers: str, topic: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
-    await admin.start()
-    try:
-        await admin.create_topics([NewTopic(topic, 1, 1)])
-    finally:
-        await admin.close()
 
 
 async def _publish(servers: str, topic: str, *values: bytes) -> None:
@@ -73,14 +64,14 @@ async def _read(servers: str, topic: str, count: int) -> list[bytes]:
 
 def test_transactions_and_groups_work(kafka: str) -> None:
     topic = f"local-{time.time_ns()}"
-    asyncio.run(_create_topic(kafka, topic))
+    asyncio.run(create_topic(kafka, topic))
     asyncio.run(_publish(kafka, topic, b"one", b"two"))
     assert asyncio.run(_read(kafka, topic, 2)) == [b"one", b"two"]
 
 
 def test_a_killed_broker_comes_back_on_its_port_with_its_data(own_broker: LocalBroker) -> None:
     servers, first_pid = own_broker.bootstrap_servers, own_broker.pid
-    asyncio.run(_create_topic(servers, "kept"))
+    asyncio.run(create_topic(servers, "kept"))
     asyncio.run(_publish(servers, "kept", b"before the crash"))
 
     own_broker.kill()

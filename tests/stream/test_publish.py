@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import MessageSizeTooLargeError
 
 from app.domain.partitioning import partition_for
 from app.local.broker import LocalBroker
 from app.streams.publish import BrokerUnreachableError, Publisher, TopicMissingError
+from tests.cluster import create_topic
 
 pytestmark = pytest.mark.broker
 
@@ -24,12 +24,7 @@ _numbers = count()
 
 async def new_topic(servers: str, **configs: str) -> str:
     topic = f"publish-{os.getpid()}-{next(_numbers)}"
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
-    await admin.start()
-    try:
-        await admin.create_topics([NewTopic(topic, PARTITIONS, 1, topic_configs=configs)])
-    finally:
-        await admin.close()
+    await create_topic(servers, topic, PARTITIONS, **configs)
     return topic
 
 

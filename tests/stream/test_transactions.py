@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.client import CoordinationType
 from aiokafka.errors import ConcurrentTransactions, ProducerFenced
 from aiokafka.producer.transaction_manager import PidAndEpoch
@@ -19,10 +18,10 @@ from app.local.broker import LocalBroker
 from app.local.java import Java
 from app.local.resolve import BOOTSTRAP_VARIABLE
 from app.streams.frames import FrameConnection
-from app.streams.outbox import ClientBatch
+from app.streams.outbox import batch_kind
 from app.streams.transactions import TransactionalProducer
 from app.streams.txn_requests import EndTransaction
-from app.wire import compiled
+from tests.cluster import create_topic
 
 pytestmark = pytest.mark.broker
 
@@ -47,12 +46,7 @@ def servers(request: pytest.FixtureRequest) -> str:
 
 async def new_topic(servers: str) -> TopicPartition:
     topic = f"transactions-{os.getpid()}-{next(_numbers)}"
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
-    await admin.start()
-    try:
-        await admin.create_topics([NewTopic(topic, 1, 1)])
-    finally:
-        await admin.close()
+    await create_topic(servers, topic)
     return TopicPartition(topic, 0)
 
 
@@ -69,13 +63,19 @@ async def producer(servers: str, at: TopicPartition) -> AsyncIterator[Transactio
 
 async def put(one: TransactionalProducer, at: TopicPartition, *values: bytes) -> int:
     """Send a batch, and return the offset of its first message."""
-    kind = ClientBatch if compiled.parts is None else compiled.parts.RecordBatch
-    batch = kind(1_000_000, 1_700_000_000_000, transactional=True)
+    batch = batch_kind()(1_000_000, 1_700_000_000_000, transactional=True)
     for value in values:
         batch.add(None, value, ())
     batch.close()
     metadata = await (await one.send_batch(batch, at.topic, partition=at.partition))
     return int(metadata.offset)
+
+
+async def commit(one: TransactionalProducer, at: TopicPartition, *values: bytes) -> None:
+    """Commit a transaction that puts out one batch."""
+    await one.begin_transaction()
+    await put(one, at, *values)
+    await one.commit_transaction()
 
 
 async def committed(servers: str, at: TopicPartition) -> tuple[list[bytes], int | None]:
@@ -135,9 +135,7 @@ def test_a_batch_of_nearly_a_megabyte_arrives_as_it_was(servers: str) -> None:
         at = await new_topic(servers)
         async with producer(servers, at) as one:
             for _ in range(3):
-                await one.begin_transaction()
-                await put(one, at, *values)
-                await one.commit_transaction()
+                await commit(one, at, *values)
             assert all(isinstance(each, FrameConnection) for each in one.client._conns.values())
         assert await committed(servers, at) == (values * 3, None)
 
@@ -151,9 +149,7 @@ def test_whoever_takes_an_id_over_ends_the_open_transaction_of_the_owner_before(
             await before.begin_transaction()
             await put(before, at, b"never")
             async with producer(servers, at) as after:
-                await after.begin_transaction()
-                await put(after, at, b"after")
-                await after.commit_transaction()
+                await commit(after, at, b"after")
                 with pytest.raises(ProducerFenced):
                     await before.commit_transaction()
         assert await committed(servers, at) == ([b"after"], None)
@@ -186,9 +182,7 @@ def test_a_batch_that_is_late_on_its_way_does_not_become_part_of_the_next_transa
         at = await new_topic(kafka)
         async with producer(kafka, at) as one:
             late = who(one)
-            await one.begin_transaction()
-            await put(one, at, b"in time")
-            await one.commit_transaction()
+            await commit(one, at, b"in time")
             assert await committed(kafka, at) == ([b"in time"], None)  # its marker is written
             now = who(one)
             await one.begin_transaction()
@@ -210,18 +204,14 @@ def test_an_end_that_is_asked_for_again_because_its_answer_was_lost_gets_the_sam
         at = await new_topic(kafka)
         async with producer(kafka, at) as one:
             before = who(one)
-            await one.begin_transaction()
-            await put(one, at, b"x")
-            await one.commit_transaction()
+            await commit(one, at, b"x")
             coordinator = await one.client.coordinator_lookup(CoordinationType.TRANSACTION, at.topic)
             again = await one.client.send(coordinator, EndTransaction(at.topic, before, committed=True))
             while again.error_code == ConcurrentTransactions.errno:  # the first is still being completed
                 again = await one.client.send(coordinator, EndTransaction(at.topic, before, committed=True))
             assert again.error_code == 0
             assert (again.producer_id, again.producer_epoch) == who(one)
-            await one.begin_transaction()
-            await put(one, at, b"y")
-            await one.commit_transaction()
+            await commit(one, at, b"y")
         assert await committed(kafka, at) == ([b"x", b"y"], None)
 
     asyncio.run(scenario())
