@@ -163,7 +163,7 @@ class Settings(BaseSettings):
     )
     fetch_pause_ms: Annotated[int, Field(ge=0, le=1000)] = Field(
         default=10,
-        description="After a fetch of a few records the next one waits so long: fewer fetches and chunks, a fifth less CPU for "
+        description="After a fetch of a few records the next one waits so long: fewer fetches and chunks, and less CPU for "
         "single updates. The first record after a pause does not wait.",
     )
     fetch_max_bytes: Count = Field(default=1_048_576, description="Most bytes of one partition that one fetch brings.")
