@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.domain.instants import format_instant
 from app.settings import Settings
@@ -52,10 +52,21 @@ async def _consume(settings: Settings, arrived_s: dict[bytes, float], ready: asy
     await watch_priced(settings, ready, note)
 
 
-async def measure(bootstrap_servers: str, locations: int, rate: int, seconds: float, python: str) -> dict[str, float]:
+class Load(NamedTuple):
+    """What is published, in how many partitions, to a worker of which Python."""
+
+    locations: int
+    rate: int
+    seconds: float
+    partitions: int
+    python: str
+
+
+async def measure(bootstrap_servers: str, load: Load) -> dict[str, float]:
     """Run once and return the quantiles in ms, and the worker's CPU share."""
-    with own_settings(bootstrap_servers) as (settings, environ):
-        await publish_portfolio(settings, locations)
+    rate, seconds, python = load.rate, load.seconds, load.python
+    with own_settings(bootstrap_servers, METERSTREAM_PARTITIONS=f"{load.partitions}") as (settings, environ):
+        await publish_portfolio(settings, load.locations)
         worker = BenchWorker(environ, Path(settings.data_dir) / "worker.log", python)
         try:
             await asyncio.to_thread(worker.wait_until_open)
@@ -65,7 +76,7 @@ async def measure(bootstrap_servers: str, locations: int, rate: int, seconds: fl
             consuming = asyncio.create_task(_consume(settings, arrived_s, ready))
             await ready.wait()
             cpu_s = worker.cpu_s()
-            await _publish(settings, locations, rate, seconds + _WARM_UP_S, sent_s)
+            await _publish(settings, load.locations, rate, seconds + _WARM_UP_S, sent_s)
             cpu_s = worker.cpu_s() - cpu_s
             end_s = time.monotonic() + _DRAIN_S
             while len(arrived_s) < len(sent_s) and time.monotonic() < end_s:  # noqa: ASYNC110 - only counts
@@ -95,15 +106,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--locations", type=int, default=10_000)
     parser.add_argument("--rate", type=int, default=1000, help="records a second")
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--partitions", type=int, default=Settings().partitions)
     parser.add_argument(
         "--python", default=sys.executable, metavar="PATH", help="run the worker with another interpreter"
     )
     parser.add_argument("--runs", type=int, default=2)
     options = parser.parse_args(arguments)
+    load = Load(options.locations, options.rate, options.seconds, options.partitions, options.python)
     with broker() as bootstrap_servers:
         for run in range(options.runs):
-            measured = measure(bootstrap_servers, options.locations, options.rate, options.seconds, options.python)
-            figures = asyncio.run(measured)
+            figures = asyncio.run(measure(bootstrap_servers, load))
             print(f"latency run {run + 1}: " + "  ".join(f"{k}={v:,.2f}" for k, v in figures.items()), flush=True)
 
 
