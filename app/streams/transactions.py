@@ -85,9 +85,9 @@ class _CommitOffsets(TxnOffsetCommitHandler):
     """Sends a position, which takes the group into the transaction."""
 
     def create_request(self) -> CommitOffsetsInTransaction:
-        topics: dict[str, list[tuple[int, int]]] = defaultdict(list)
-        for tp, offset in sorted(self._offsets.items()):
-            topics[tp.topic].append((tp.partition, offset.offset))
+        topics: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
+        for tp, at in sorted(self._offsets.items()):
+            topics[tp.topic].append((tp.partition, at.offset, at.metadata))
         manager = self._sender._txn_manager
         producer = (manager.producer_id, manager.producer_epoch)
         return CommitOffsetsInTransaction(manager.transactional_id, self._group_id, producer, topics)

@@ -269,12 +269,16 @@ class ProduceInTransaction(Request[ProduceRequestV12]):
 
 
 class CommitOffsetsInTransaction(Request[TxnOffsetCommitRequestV5]):
-    """Positions of a group, by topic and partition."""
+    """Positions of a group, by topic and partition, with what is said with each."""
 
     API_KEY = 28
 
     def __init__(
-        self, transactional_id: str, group_id: str, producer: tuple[int, int], topics: dict[str, list[tuple[int, int]]]
+        self,
+        transactional_id: str,
+        group_id: str,
+        producer: tuple[int, int],
+        topics: dict[str, list[tuple[int, int, str]]],
     ) -> None:
         """Take what is to be sent; the producer is its id and its epoch."""
         self._transactional_id = transactional_id
@@ -285,7 +289,7 @@ class CommitOffsetsInTransaction(Request[TxnOffsetCommitRequestV5]):
     def build(self, request_struct_class: type[TxnOffsetCommitRequestV5]) -> TxnOffsetCommitRequestV5:
         """Build the request. The group's members are not asked: the transactional id is fenced by itself."""
         topics = [
-            (topic, [(partition, offset, -1, "", NO_TAGS) for partition, offset in partitions], NO_TAGS)
+            (topic, [(partition, offset, -1, said, NO_TAGS) for partition, offset, said in partitions], NO_TAGS)
             for topic, partitions in self._topics.items()
         ]
         return request_struct_class(
