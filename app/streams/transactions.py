@@ -1,4 +1,4 @@
-"""The producer of a shard: aiokafka's, with the second version of Kafka's transactions where the cluster has it.
+"""The producer of transactions: aiokafka's, with the second version of Kafka's transactions where the cluster has it.
 
 A transaction takes five requests one after the other in the first version, of which four wait for each other: its partitions are
 announced, then its group, its position is written, and it ends. In the second version (KIP-890; clusters of Kafka 4.0 on) the
@@ -27,8 +27,10 @@ from aiokafka.errors import (
     KafkaError,
     NotEnoughReplicasError,
 )
+from aiokafka.producer.message_accumulator import MessageBatch
 from aiokafka.producer.sender import EndTxnHandler, Sender, SendProduceReqHandler, TxnOffsetCommitHandler
 from aiokafka.producer.transaction_manager import PidAndEpoch, TransactionResult
+from aiokafka.structs import TopicPartition
 
 from app.streams.timeouts import RETRY_SOON_MS, SOON_FOR_S
 from app.streams.txn_requests import (
@@ -40,6 +42,12 @@ from app.streams.txn_requests import (
 )
 
 log = structlog.get_logger(__name__)
+
+REQUEST_BYTES: Final = 8 * 1024 * 1024
+"""How much goes to a broker in one request, but for a single batch that is larger.
+
+The client would send whatever there is: with many partitions more than brokers take (`socket.request.max.bytes`, 100 MiB).
+"""
 
 _FEATURE: Final = "transaction.version"
 _SECOND: Final = 2
@@ -153,10 +161,9 @@ class TransactionSender(Sender):
         return super()._maybe_do_transactional_request()
 
     async def _send_produce_req(self, node_id: int, batches: Any) -> None:
-        if self.announces:
-            await super()._send_produce_req(node_id, batches)
-            return
-        await _Produce(self, batches).do(node_id)
+        handler = SendProduceReqHandler if self.announces else _Produce
+        for portion in portions(batches):
+            await handler(self, portion).do(node_id)
         self._in_flight.remove(node_id)
         self._muted_partitions.difference_update(batches)
 
@@ -182,6 +189,21 @@ class TransactionSender(Sender):
             return
         node_id = await self._find_coordinator(CoordinationType.TRANSACTION, manager.transactional_id)
         await _End(self, commit_result).do(node_id)
+
+
+def portions(batches: Mapping[TopicPartition, MessageBatch]) -> Iterator[dict[TopicPartition, MessageBatch]]:
+    """Yield batches, one of each partition, in groups that are not too large for one request. One batch is never too large."""
+    portion: dict[TopicPartition, MessageBatch] = {}
+    size_bytes = 0
+    for tp, batch in batches.items():
+        batch_bytes = batch._builder.size()
+        if portion and size_bytes + batch_bytes > REQUEST_BYTES:
+            yield portion
+            portion, size_bytes = {}, 0
+        portion[tp] = batch
+        size_bytes += batch_bytes
+    if portion:
+        yield portion
 
 
 class TransactionalProducer(AIOKafkaProducer):

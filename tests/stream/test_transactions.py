@@ -19,7 +19,7 @@ from app.local.java import Java
 from app.local.resolve import BOOTSTRAP_VARIABLE
 from app.streams.frames import FrameConnection
 from app.streams.outbox import batch_kind
-from app.streams.transactions import TransactionalProducer
+from app.streams.transactions import REQUEST_BYTES, TransactionalProducer
 from app.streams.txn_requests import EndTransaction
 from tests.cluster import create_topic
 
@@ -44,9 +44,9 @@ def servers(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue("kafka" if request.param == "second" else "first_version"))
 
 
-async def new_topic(servers: str) -> TopicPartition:
+async def new_topic(servers: str, partitions: int = 1) -> TopicPartition:
     topic = f"transactions-{os.getpid()}-{next(_numbers)}"
-    await create_topic(servers, topic)
+    await create_topic(servers, topic, partitions)
     return TopicPartition(topic, 0)
 
 
@@ -123,6 +123,25 @@ def test_what_a_transaction_puts_out_and_its_position_are_there_together_or_not_
             await one.begin_transaction()
             await one.commit_transaction()
         assert await committed(servers, at) == ([b"a", b"b", b"c", b"d"], 4)
+
+    asyncio.run(scenario())
+
+
+def test_batches_of_many_partitions_arrive_though_they_are_too_much_for_one_request(servers: str) -> None:
+    """They are in one transaction: none of them is seen before it is committed."""
+    partitions = 2 * REQUEST_BYTES // 1_000_000
+    values = [number.to_bytes(2, "big") * 5_000 for number in range(90)]
+
+    async def scenario() -> None:
+        at = await new_topic(servers, partitions)
+        tps = [TopicPartition(at.topic, partition) for partition in range(partitions)]
+        async with producer(servers, at) as one:
+            await one.begin_transaction()
+            await asyncio.gather(*(put(one, tp, *values) for tp in tps))
+            assert await committed(servers, tps[-1]) == ([], None)
+            await one.commit_transaction()
+        for tp in tps:
+            assert (await committed(servers, tp))[0] == values
 
     asyncio.run(scenario())
 

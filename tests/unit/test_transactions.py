@@ -17,7 +17,7 @@ from aiokafka.producer.transaction_manager import TransactionManager, Transactio
 from aiokafka.protocol.admin import ApiVersionResponse_v1
 
 from app.streams.outbox import ClientBatch
-from app.streams.transactions import TransactionSender, _CommitOffsets, _End, _Produce
+from app.streams.transactions import REQUEST_BYTES, TransactionSender, _CommitOffsets, _End, _Produce, portions
 from app.streams.txn_requests import (
     EndTxnResponseV5,
     FeaturesResponse,
@@ -226,3 +226,27 @@ def _struct(handler: Any) -> type[Any]:
     """Return the layout that a handler's request has on the wire."""
     kind: type[Any] = handler.create_request()._CLASSES[0]
     return kind
+
+
+# How much goes into one request
+
+
+def batch_of(size_bytes: int) -> MessageBatch:
+    builder = ClientBatch(2 * REQUEST_BYTES, 1_700_000_000_000, transactional=True)
+    builder.add(b"", bytes(size_bytes), ())
+    builder.close()
+    return MessageBatch(AT, builder, 100.0, 0.0)
+
+
+def test_what_is_too_much_for_one_request_goes_in_several() -> None:
+    """A worker with a hundred partitions may have a megabyte for each of three topics of them."""
+
+    async def portioned() -> list[list[int]]:
+        sizes = [3, 3, 1, 4, 4, 12, 1]  # megabytes, less what a batch has around its messages
+        batches = {TopicPartition("t", number): batch_of(size * 2**20 - 1000) for number, size in enumerate(sizes)}
+        found = list(portions(batches))
+        assert {tp: batch for portion in found for tp, batch in portion.items()} == batches
+        return [[tp.partition for tp in portion] for portion in found]
+
+    assert asyncio.run(portioned()) == [[0, 1, 2], [3, 4], [5], [6]]
+    assert list(portions({})) == []
