@@ -151,8 +151,8 @@ class Settings(BaseSettings):
     )
 
     commit_interval_ms: Annotated[int, Field(ge=1, le=60_000)] = Field(
-        default=25,
-        description="A partition's transactions are committed at least so many milliseconds apart: few of them "
+        default=10,
+        description="A worker's transactions are committed at least so many milliseconds apart: few of them "
         "under load. The first record after a pause does not wait.",
     )
     transaction_max_ms: Annotated[int, Field(ge=1, le=300_000)] = Field(
@@ -162,7 +162,7 @@ class Settings(BaseSettings):
         default=2000, description="Most messages of one partition that are worked on at once."
     )
     fetch_pause_ms: Annotated[int, Field(ge=0, le=1000)] = Field(
-        default=10,
+        default=5,
         description="After a fetch of a few records the next one waits so long: fewer fetches and chunks, and less CPU for "
         "single updates. The first record after a pause does not wait.",
     )

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final, NamedTuple, cast
 import aiokafka
 import structlog
 from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.topics import Topic
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
@@ -24,6 +24,7 @@ from mode.threads import WorkerThread
 
 from app.streams.config import StreamConfig
 from app.streams.fetch import MANY, fetch_parsed
+from app.streams.owners import Committed
 from app.streams.security import security_options
 from app.streams.timeouts import REQUEST_TIMEOUT_MS
 
@@ -193,26 +194,31 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
             return {}
         return await fetch_parsed(consumer, active_partitions, timeout or 0.0, max_records or MANY)
 
-    async def committed(self, tps: Iterable[TP]) -> dict[TP, int | None]:
-        """Return the committed position of partitions, read from the broker now."""
-        return await self.call_thread(self._committed, list(tps))
+    async def committed(self, tps: Iterable[TP]) -> dict[TP, Committed]:
+        """Return the committed position of partitions, read from the broker now, and what was said with it."""
+        return await self.call_thread(self._committed, [TopicPartition(*tp) for tp in tps])
 
-    async def _committed(self, tps: list[TP]) -> dict[TP, int | None]:
-        consumer = self._ensure_consumer()
-        return {tp: await consumer.committed(TopicPartition(*tp)) for tp in tps}
+    async def _committed(self, tps: list[TopicPartition]) -> dict[TP, Committed]:
+        # The public method tells the offset alone, of one partition at a time.
+        found = await self._ensure_consumer()._coordinator.fetch_committed_offsets(tps)  # noqa: SLF001
+        return {TP(*tp): _as_committed(found.get(tp)) for tp in tps}
 
-    async def seek_all(self, positions: Mapping[TP, int | None]) -> None:
-        """Seek partitions to positions; None is the beginning."""
+    async def begins(self, tps: Iterable[TP]) -> dict[TP, int]:
+        """Return the first offset of partitions, asked of the brokers now."""
+        return await self.call_thread(self._begins, [TopicPartition(*tp) for tp in tps])
+
+    async def _begins(self, tps: list[TopicPartition]) -> dict[TP, int]:
+        begins = await self._ensure_consumer().beginning_offsets(tps)
+        return {TP(*tp): begin for tp, begin in begins.items()}
+
+    async def seek_all(self, positions: Mapping[TP, int]) -> None:
+        """Seek partitions to positions."""
         await self.call_thread(self._seek_all, dict(positions))
 
-    async def _seek_all(self, positions: dict[TP, int | None]) -> None:
+    async def _seek_all(self, positions: dict[TP, int]) -> None:
         consumer = self._ensure_consumer()
         for tp, offset in positions.items():
-            if offset is not None:
-                consumer.seek(TopicPartition(*tp), offset)
-        unknown = [TopicPartition(*tp) for tp, offset in positions.items() if offset is None]
-        if unknown:
-            await consumer.seek_to_beginning(*unknown)
+            consumer.seek(TopicPartition(*tp), offset)
 
     async def ends(self, tps: Iterable[TP]) -> dict[TP, int]:
         """Return the offset behind the last message or marker of partitions, asked of the brokers now."""
@@ -238,6 +244,11 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         consumer.seek(tp, offset)
         consumer.resume(tp)
+
+
+def _as_committed(found: OffsetAndMetadata | None) -> Committed:
+    """Return what a group coordinator said of a partition; it says -1 of one that nothing has been committed for."""
+    return Committed(None, "") if found is None or found.offset < 0 else Committed(found.offset, found.metadata)
 
 
 class ChunkConsumer(driver.Consumer):

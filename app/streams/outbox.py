@@ -47,7 +47,8 @@ class Outbox:
     def __init__(self, producer: AIOKafkaProducer, names: TopicNames, partition: int, batch_bytes: int) -> None:
         """Send through a producer, batches of at most so many bytes; the partition is that of messages that name no other."""
         self._batch_bytes: Final = batch_bytes
-        self._producer: Final = producer
+        self.producer = producer
+        """Another one between two transactions, when a partition comes to another lane."""
         self._partition: Final = partition
         self._topic_of: Final[Mapping[Output, str]] = {
             "intervals": names.intervals,
@@ -121,7 +122,7 @@ class Outbox:
     async def _send(self, target: _Target, batch: Any) -> None:
         batch.close()
         count = batch.record_count()
-        future = await self._producer.send_batch(batch, target[0], partition=target[1])
+        future = await self.producer.send_batch(batch, target[0], partition=target[1])
         # When the transaction fails nobody asks the other batches any more what became of them.
         future.add_done_callback(_hear)
         self._sent.append((target, count, future))

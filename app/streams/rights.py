@@ -81,6 +81,7 @@ def worker_needs(settings: StreamConfig) -> list[Need]:
         *(Need("Topic", name, "Write") for name in written),
         Need("Group", settings.app_id, "Read"),
         *(Need("TransactionalId", transactional_id(settings, n), "Write") for n in range(settings.partitions)),
+        Need("TransactionalId", shared_id(settings, 0), "Write"),  # there are as many as one likes
     ]
 
 
@@ -90,9 +91,19 @@ def reader_needs(settings: StreamConfig) -> list[Need]:
     return [Need("Topic", name, "Read") for name in (names.locations, names.tariffs, names.intervals, names.priced)]
 
 
+def transactional_base(settings: StreamConfig) -> str:
+    """Return what the transactional ids begin with, before a hyphen."""
+    return f"{settings.app_id}-{topic_names(settings).records}"
+
+
 def transactional_id(settings: StreamConfig, partition: int) -> str:
-    """Name the producer of a partition: the same for every owner, so that the next one fences the one before."""
-    return f"{settings.app_id}-{topic_names(settings).records}-{partition}"
+    """Name the writer of a partition's owner: the same for everybody, so that the next one fences the one before."""
+    return f"{transactional_base(settings)}-{partition}"
+
+
+def shared_id(settings: StreamConfig, number: int) -> str:
+    """Name a producer that partitions share, by a number that was drawn for it."""
+    return f"{transactional_base(settings)}-{number:032x}"
 
 
 async def check_access(settings: StreamConfig, needs: Iterable[Need] = ()) -> None:

@@ -1,22 +1,20 @@
-"""A shard: one partition of everything, owned by this worker: its producer, its store, its pipeline, its transactions.
+"""A shard: one partition of everything, owned by this worker: its inbox, its pipeline, its store, its part of transactions.
 
-Everything that some chunks cause on a partition, and the position in the input behind them, is one transaction: outputs,
-refusals, changelogs and offsets are committed together or not at all. The local store is written after the commit. Whatever
-goes wrong before it, the shard is thrown away with all that it had in memory, and opened again from what is committed.
+Everything that some chunks cause on a partition, and the position in the input behind them, is in one transaction of its lane:
+outputs, refusals, changelogs and offsets are committed together or not at all. The local store is written after the commit.
+Whatever goes wrong before it, the shard is thrown away with all that it had in memory, and opened again from what is committed.
 """
 
-import asyncio
 import contextlib
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 import structlog
-from aiokafka.structs import TopicPartition
 from faust.types import TP
 
 from app.domain.reference import Affected, ReferenceBook
@@ -24,12 +22,10 @@ from app.streams.backlog import Backlog
 from app.streams.chunks import Gate
 from app.streams.config import StreamConfig
 from app.streams.faults import StoreCorruptError, StoreError
-from app.streams.held import HeldMarks
+from app.streams.held import Entry, HeldMarks
 from app.streams.outbox import Outbox
 from app.streams.pipeline import Context, Pipeline, Stage
 from app.streams.retention import AgeLimits
-from app.streams.rights import transactional_id
-from app.streams.security import client_options
 from app.streams.sources import Log
 from app.streams.store import PartitionStore, StoreCache
 from app.streams.tables import (
@@ -41,29 +37,17 @@ from app.streams.tables import (
     live_limit,
     store_entries,
 )
-from app.streams.timeouts import REQUEST_TIMEOUT_MS, RETRY_MS
-from app.streams.topics import STATE_BYTES, TopicNames
+from app.streams.topics import TopicNames
 from app.streams.transactions import TransactionalProducer
 from app.streams.validate import reading_of
 from app.streams.walks import Walk
 
 log = structlog.get_logger(__name__)
 
-TRANSACTION_TIMEOUT_MS: Final = 15_000
-"""How long an open transaction of a worker that vanished may hold up readers of committed records."""
-
-COMMIT_TIMEOUT_S: Final = 30.0
-"""After so long without an answer the transaction is given up, and the shard opened anew when a broker answers."""
-
 REPRICE_SLICE: Final = 100
 """How many intervals are priced again before others have their turn: a record takes some turns from the socket to the inbox."""
 
-_REPRICE_MAX_S: Final = 0.2
-"""A transaction in which there is repricing is not older: its commit takes time too, in which chunks wait."""
-
-INBOX_RECORDS: Final = 6_000
-_CLOSE_TIMEOUT_S: Final = 5.0
-_YIELD_S: Final = 0
+INBOX_RECORDS: Final = 4_000
 
 
 class Work(NamedTuple):
@@ -95,31 +79,30 @@ class Feed(Protocol):
         """Fetch nothing of some partitions, though they are assigned."""
 
 
-class Shard:
-    """One partition at work. `open` and `fence` before `start`; `close` at the end; `failed` is called once on a fault."""
+class _Turn:
+    """What a shard remembers of the open transaction."""
 
-    def __init__(
-        self, partition: int, parts: ShardParts, feed: Feed, on_failed: Callable[["Shard", BaseException], None]
-    ) -> None:
+    __slots__ = ("at_once", "caught_up", "ends", "goes_back", "logged", "meta", "published")
+
+    def __init__(self) -> None:
+        self.caught_up = self.at_once = self.goes_back = False
+        self.logged: list[Entry] = []
+        self.meta = b""
+        self.published = 0
+        self.ends: dict[tuple[str, int], int] = {}
+
+
+class Shard:
+    """One partition at work. `open`, then `start`; `close` at the end."""
+
+    def __init__(self, partition: int, parts: ShardParts, feed: Feed) -> None:
         """Prepare; nothing is opened yet."""
         self.partition: Final = partition
         self._feed: Final = feed
         self._parts: Final = parts
-        self._on_failed: Final = on_failed
-        settings, names = parts.settings, parts.names
+        names = parts.names
         self._intervals: Final = TP(names.intervals, partition)
         self.tps: Final = (TP(names.records, partition), TP(names.records_by_location, partition), self._intervals)
-        self._producer = TransactionalProducer(
-            **client_options(settings),
-            transactional_id=transactional_id(settings, partition),
-            transaction_timeout_ms=max(TRANSACTION_TIMEOUT_MS, 5 * settings.transaction_max_ms),
-            max_batch_size=settings.producer_max_batch_bytes,
-            # Largest message that may go out: a refused one travels on in base64 inside JSON.
-            max_request_size=max(4 * settings.max_record_bytes, STATE_BYTES) + settings.producer_max_batch_bytes,
-            linger_ms=0,
-            request_timeout_ms=REQUEST_TIMEOUT_MS,
-            retry_backoff_ms=RETRY_MS,
-        )
         self.store: PartitionStore
         self.backlog: Final = Backlog()
         self._look_back_at: int | None = None
@@ -128,20 +111,16 @@ class Shard:
         self._reprice: deque[Work] = deque()
         self._walks: Iterator[Walk] | None = None
         self._walk: Walk | None = None
-        self._wake = asyncio.Event()
+        self._wake: Callable[[], None] | None = None
         self._closing = False
-        self._task: asyncio.Task[None] | None = None
-        self._committed_at_s = 0.0
-        self._transactions = 0
         self._distrusted = False
+        self.stands: dict[TP, int] = {}
+        self.positions: dict[TP, int] = {}
+        self._turn = _Turn()
         self.meta = Meta(lineage="")
         self.recent: Counter[str] = Counter()
 
     # Opening and closing
-
-    async def fence(self) -> None:
-        """Initialise the producer: from here on the owner before can commit nothing, and its last transaction has ended."""
-        await self._producer.start()
 
     def open(self, data_dir: Path) -> None:
         """Open the local store."""
@@ -149,19 +128,23 @@ class Shard:
         identity = f"{names.intervals_changelog} {names.priced}"
         self.store = PartitionStore(data_dir / f"partition-{self.partition}", self._parts.cache, identity)
 
-    def start(self) -> None:
-        """Begin to work on what is delivered. The store is complete, and the backlog says what pricing has yet to see."""
+    def start(self, stands: Mapping[TP, int], producer: TransactionalProducer, wake: Callable[[], None]) -> None:
+        """Begin to work on what is delivered, with the producer of a lane, which is woken when there is something to do.
+
+        The store is complete, and the backlog says what pricing has yet to see.
+        """
+        self.stands.update(stands)
         settings, names = self._parts.settings, self._parts.names
         value = self.store.get(META_KEY)
         self.meta = Meta(lineage=uuid.uuid4().hex) if value is None else decode_meta(value)
         limit = live_limit(settings.partitions)
         self._tables = Tables(self.store, limit)
-        self._outbox = Outbox(self._producer, names, self.partition, settings.producer_max_batch_bytes)
+        self.outbox = Outbox(producer, names, self.partition, settings.producer_max_batch_bytes)
         self.pipeline = Pipeline(
             Context(self.partition, settings.partitions, names.records),
             self._tables,
             self._parts.book,
-            self._outbox,
+            self.outbox,
             emit_every_s=settings.emit_every_s,
             validate=self._parts.validate,
             limits=AgeLimits(settings.intervals_retention_days, settings.future_tolerance_s),
@@ -174,30 +157,33 @@ class Shard:
         self.pipeline.expect(self.backlog.counts.elements())
         self.pipeline.prices_at_once = self.backlog.is_empty()
         self.pipeline.walks.restore(self._tables.walks())
-        self._task = asyncio.create_task(self._run(), name=f"shard-{self.partition}")
+        self._wake = wake
 
-    async def close(self) -> None:
-        """Finish the open transaction if that is soon done, and let go of everything.
+    def move(self, producer: TransactionalProducer, wake: Callable[[], None]) -> None:
+        """Go on with another lane's producer, between two transactions."""
+        self.outbox.producer = producer
+        self._wake = wake
+
+    def close(self) -> None:
+        """Take no more work, and let go of the store: the lane has ended.
 
         Raises:
             StoreError: the disk does not take what the store has in memory. Everything else has been let go of.
 
         """
-        self._closing = True
-        self._wake.set()
-        for tp in self.tps:
-            self._parts.gate.close(tp)
-        if self._task is not None:
-            with contextlib.suppress(TimeoutError, Exception):
-                await asyncio.wait_for(self._task, _CLOSE_TIMEOUT_S)
-        with contextlib.suppress(TimeoutError, Exception):
-            await asyncio.wait_for(self._producer.stop(), _CLOSE_TIMEOUT_S)
+        self.stop_work()
         if hasattr(self, "store"):
             self._close_store()
 
+    def stop_work(self) -> None:
+        """Take no more work; what has been delivered may still be done."""
+        self._closing = True
+        for tp in self.tps:
+            self._parts.gate.close(tp)
+
     def _close_store(self) -> None:
         try:
-            if self._task is not None and not self._distrusted:
+            if self._wake is not None and not self._distrusted:
                 self._mark_all()
             self.store.close()
         except StoreCorruptError as error:
@@ -223,12 +209,7 @@ class Shard:
     @property
     def is_running(self) -> bool:
         """Tell whether the shard takes work."""
-        return self._task is not None and not self._closing
-
-    @property
-    def has_committed(self) -> bool:
-        """Tell whether a transaction of this shard has been committed."""
-        return self._transactions > 0
+        return self._wake is not None and not self._closing
 
     # Input
 
@@ -239,13 +220,17 @@ class Shard:
         if self._inbox_records >= INBOX_RECORDS:
             for each in self.tps:
                 self._parts.gate.set_full(each, full=True)
-        self._wake.set()
+        self._call_lane()
 
     def follow(self, work: Work) -> None:
         """Price again what a change of the reference documents concerns."""
         self.pipeline.forget_locations(work.location_ids)
         self._reprice.append(work)
-        self._wake.set()
+        self._call_lane()
+
+    def _call_lane(self) -> None:
+        if self._wake is not None:
+            self._wake()
 
     # Pricing at once, or through `meter.intervals`
 
@@ -260,7 +245,7 @@ class Shard:
         Nothing happens where the shard has written one meanwhile: it has seen then where that was.
         """
         self._look_back_at = next_at
-        self._wake.set()
+        self._call_lane()
 
     def _end_backlog(self) -> bool:
         """Price at once from now on, if all that is known to have been published has been priced; tell whether it is so."""
@@ -280,102 +265,58 @@ class Shard:
         if not self._closing:
             self._parts.gate.open(self._intervals)
 
-    # Work
+    # Work, as a member of a lane
 
-    async def _run(self) -> None:
-        try:
-            while not self._closing:
-                await self._wait_for_work()
-                if self._look_back_at is not None:
-                    next_at, self._look_back_at = self._look_back_at, None
-                    if self.pipeline.prices_at_once and next_at == self.backlog.next_at:
-                        await self._go_back()
-                elif not self._closing:
-                    await self._transaction()
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the shard is of no use any more
-            for tp in self.tps:
-                self._parts.gate.close(tp)
-            self._on_failed(self, error)
-
-    def _has_work(self) -> bool:
+    def has_work(self) -> bool:
+        """Tell whether there is anything to do."""
         due_s = self.pipeline.due_at_s()
         due = due_s is not None and due_s <= time.monotonic()
-        return bool(self._inbox) or self._has_repricing() or due or self._look_back_at is not None
+        return bool(self._inbox) or self.has_repricing() or due or self._look_back_at is not None
 
-    def _has_repricing(self) -> bool:
+    def due_at_s(self) -> float | None:
+        """Return when the first interval that waits is due to be published as it is; None: none waits."""
+        return self.pipeline.due_at_s()
+
+    def chunks(self) -> int:
+        """Return how many chunks have been delivered and not taken."""
+        return len(self._inbox)
+
+    def has_repricing(self) -> bool:
+        """Tell whether there are prices to be made again, or old intervals to be deleted."""
         return bool(self._reprice or self.pipeline.walks or self.pipeline.retention.is_sweeping)
 
-    async def _wait_for_work(self) -> None:
-        while not self._closing and not self._has_work():
-            due_s = self.pipeline.due_at_s()
-            timeout_s = None if due_s is None else max(due_s - time.monotonic(), 0.001)
-            self._wake.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), timeout_s)
+    async def look_around(self) -> None:
+        """Read `meter.intervals` again where somebody else has written to it."""
+        if self._look_back_at is None:
+            return
+        next_at, self._look_back_at = self._look_back_at, None
+        if self.pipeline.prices_at_once and next_at == self.backlog.next_at:
+            await self._go_back()
 
-    async def _transaction(self) -> None:
-        """Work until nothing is waiting, or the transaction is old enough; then commit all of it."""
-        settings = self._parts.settings
-        await self._producer.begin_transaction()
-        began_s = time.monotonic()
-        self._outbox.now_ms = time.time_ns() // 1_000_000
-        not_before_s = self._committed_at_s + settings.commit_interval_ms / 1000
-        not_after_s = began_s + settings.transaction_max_ms / 1000
-        positions: dict[TP, int] = {}
-        while True:
-            worked = bool(self._inbox)
-            if self._inbox:
-                self._take_chunk(positions)
-            # One slice after each chunk: neither waits for the other, however much of it there is.
-            repricing = self._has_repricing()
-            if repricing:
-                self._reprice_slice()
-                not_after_s = min(not_after_s, began_s + _REPRICE_MAX_S)
-            rest_s = not_before_s - time.monotonic()
-            # What came in meanwhile is committed as soon as ever: not when the last price is right.
-            if rest_s <= 0 and not self._inbox and (positions if repricing else not worked):
-                break
-            if not repricing and not worked:
-                if self._closing:
-                    break
-                self._wake.clear()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), rest_s)
-            await self._outbox.send_full()
-            if time.monotonic() >= not_after_s:
-                break
-            await asyncio.sleep(_YIELD_S)
-        worked_s = time.monotonic()
-        caught_up = self._end_backlog()
-        self.pipeline.settle(worked_s)
-        # The client retries for ever when no broker answers; a shard that waits for it could not be closed.
-        with self._producer.retrying_soon():
-            await asyncio.wait_for(self._commit(positions), COMMIT_TIMEOUT_S)
-        if caught_up and self.pipeline.prices_at_once:
-            await self._feed.stop_reading([self._intervals])
-        log.debug(
-            "transaction",
-            partition=self.partition,
-            work_ms=round((worked_s - began_s) * 1000, 1),
-            commit_ms=round((time.monotonic() - worked_s) * 1000, 1),
-        )
+    def begin(self, now_ms: int) -> None:
+        """Begin to be part of a transaction."""
+        self.outbox.now_ms = now_ms
+        self.positions = {}
+        self._turn = _Turn()
 
-    def _take_chunk(self, positions: dict[TP, int]) -> None:
+    def take_chunk(self) -> bool:
+        """Take the first chunk, if there is one: tell whether there was."""
+        if not self._inbox:
+            return False
         tp, records = self._inbox.popleft()
         if tp == self._intervals:
             self.pipeline.take_intervals(Log(*tp), records)
             self.backlog.taken_to = records[-1].offset + 1
         else:
             self.pipeline.take_records(Log(*tp), records)
-        positions[tp] = records[-1].offset + 1
+        self.positions[tp] = records[-1].offset + 1
         self._inbox_records -= len(records)
         if self._inbox_records < INBOX_RECORDS // 2:
             for each in self.tps:
                 self._parts.gate.set_full(each, full=False)
+        return True
 
-    def _reprice_slice(self) -> None:
+    def reprice_slice(self) -> None:
         """Price some of the affected intervals again, or else what walks are left; and delete some of what is old."""
         if not self._reprice:
             self.pipeline.walk(REPRICE_SLICE)
@@ -399,52 +340,60 @@ class Shard:
             for location_id in sorted(affected.location_ids):
                 yield from self.pipeline.walks_over(location_id, affected.start_us, affected.end_us)
 
-    async def _commit(self, positions: dict[TP, int]) -> None:
-        names, outbox = self._parts.names, self._outbox
-        changes = self._tables.changes
-        metrics = self.pipeline.metrics
-        self._note_metrics(metrics)
-        changelog, intervals = (names.intervals_changelog, self.partition), (names.intervals, self.partition)
-        logged = changelog_entries(changes)
-        outbox.extend(changelog, logged)
-        self.meta.closed_us, self.meta.swept_us = self.pipeline.retention.closed_us, self.pipeline.retention.sure_us()
-        meta = msgspec.json.encode(self.meta)
-        outbox.append(changelog, META_KEY, meta)
-        published, backlog, at_once = outbox.count(intervals), self.backlog, self.pipeline.prices_at_once
-        if at_once and published:
-            positions[self._intervals] = (
-                backlog.next_at + published
-            )  # as expected: nobody waits for the brokers' answer
-        await outbox.send_all()
-        await self._send_positions(positions)
-        ends = await outbox.delivered()
-        goes_back = False
-        if published:
-            expected = backlog.publish(ends[intervals], published)
-            goes_back = at_once and (not expected or self.pipeline.awaits_intervals)
-            if goes_back:
-                await self._send_positions({self._intervals: backlog.taken_to})
-            elif at_once:
-                backlog.taken_to = backlog.known_to
-        await self._producer.commit_transaction()
-        entries = store_entries(logged, changes)
-        entries += self._held.take(logged, self._changelog_to)
-        known = {names.intervals_changelog: self._held.known_to(ends[changelog])}
-        priced = (names.priced, self.partition)
-        if priced in ends:
-            known[names.priced] = ends[priced]
-        self.store.write([*entries, (META_KEY, meta)], known)
-        self._changelog_to = ends[changelog]
-        self._tables.committed()
-        self._transactions += 1
-        self._committed_at_s = time.monotonic()
-        if goes_back:
-            await self._go_back()
+    def settle(self, now_s: float) -> None:
+        """Publish what is to be published, and put everything into the outbox that is committed with it."""
+        turn, pipeline, backlog, outbox = self._turn, self.pipeline, self.backlog, self.outbox
+        turn.caught_up = self._end_backlog()
+        pipeline.settle(now_s)
+        self._note_metrics(pipeline.metrics)
+        changelog = (self._parts.names.intervals_changelog, self.partition)
+        turn.logged = changelog_entries(self._tables.changes)
+        outbox.extend(changelog, turn.logged)
+        self.meta.closed_us, self.meta.swept_us = pipeline.retention.closed_us, pipeline.retention.sure_us()
+        turn.meta = msgspec.json.encode(self.meta)
+        outbox.append(changelog, META_KEY, turn.meta)
+        turn.published = outbox.count(self._intervals)
+        turn.at_once = pipeline.prices_at_once
+        if turn.at_once and turn.published:
+            # As expected: nobody waits for the brokers' answer.
+            self.positions[self._intervals] = backlog.next_at + turn.published
 
-    async def _send_positions(self, positions: dict[TP, int]) -> None:
-        if positions:
-            offsets = {TopicPartition(*tp): offset for tp, offset in positions.items()}
-            await self._producer.send_offsets_to_transaction(offsets, self._parts.settings.app_id)
+    async def delivered(self) -> dict[TP, int]:
+        """Wait until the brokers have everything; return the position in `meter.intervals` if it has to be another."""
+        turn, backlog = self._turn, self.backlog
+        turn.ends = await self.outbox.delivered()
+        if not turn.published:
+            return {}
+        expected = backlog.publish(turn.ends[self._intervals], turn.published)
+        turn.goes_back = turn.at_once and (not expected or self.pipeline.awaits_intervals)
+        if turn.goes_back:
+            self.positions[self._intervals] = backlog.taken_to
+            return {self._intervals: backlog.taken_to}
+        if turn.at_once:
+            backlog.taken_to = backlog.known_to
+        return {}
+
+    def committed(self) -> None:
+        """Write to the store what has been committed."""
+        names, turn = self._parts.names, self._turn
+        changelog, priced = (names.intervals_changelog, self.partition), (names.priced, self.partition)
+        entries = store_entries(turn.logged, self._tables.changes)
+        entries += self._held.take(turn.logged, self._changelog_to)
+        known = {names.intervals_changelog: self._held.known_to(turn.ends[changelog])}
+        if priced in turn.ends:
+            known[names.priced] = turn.ends[priced]
+        self.store.write([*entries, (META_KEY, turn.meta)], known)
+        self._changelog_to = turn.ends[changelog]
+        self._tables.committed()
+        self.stands.update(self.positions)
+        turn.logged = []
+
+    async def after_commit(self) -> None:
+        """Read `meter.intervals` again, or no more, where that has turned out."""
+        if self._turn.goes_back:
+            await self._go_back()
+        if self._turn.caught_up and self.pipeline.prices_at_once:
+            await self._feed.stop_reading([self._intervals])
 
     def _note_metrics(self, metrics: Counter[Any]) -> None:
         """Add what this transaction decided to the partition's totals, which are committed with it."""

@@ -4,7 +4,8 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final, Protocol
 
 import structlog
@@ -15,8 +16,11 @@ from app.streams.catch_up import catch_up
 from app.streams.chunks import Chunk, exit_for_rights
 from app.streams.condition import PartitionCondition, PartitionState
 from app.streams.faults import StoreCorruptError, StoreError
+from app.streams.lane import Lane, transactional_producer
+from app.streams.owners import Owners, Positions
 from app.streams.progress import Progress
 from app.streams.reference import Change, ReferenceReader, earlier
+from app.streams.rights import transactional_base
 from app.streams.shard import Feed, Shard, ShardParts, Work
 
 log = structlog.get_logger(__name__)
@@ -28,18 +32,19 @@ RETRY_MOST_S: Final = 2.0
 EXIT_STORE: Final = 74
 """Exit status when the disk cannot be written: EX_IOERR of sysexits.h."""
 
+JOIN_AFTER_S: Final = 5.0
+"""How long partitions that a fault has taken apart have to commit by themselves before they share transactions again."""
+
+_JOIN_EVERY_S: Final = 1.0
 _REPORT_EVERY_S: Final = 10.0
 _WATCH_EVERY_S: Final = 1.0
 
 
-class Positioner(Feed, Protocol):
+class Positioner(Feed, Positions, Protocol):
     """The part of the consumer that shards need: where the group stands, and to go there."""
 
-    async def committed(self, tps: Iterable[TP]) -> dict[TP, int | None]:
-        """Return the committed positions."""
-
-    async def seek_all(self, positions: dict[TP, int | None]) -> None:
-        """Seek; None is the beginning."""
+    async def seek_all(self, positions: Mapping[TP, int]) -> None:
+        """Seek."""
 
     async def ends(self, tps: Iterable[TP]) -> dict[TP, int]:
         """Return the offset behind the last message or marker of partitions, asked of the brokers now."""
@@ -52,7 +57,13 @@ class Shards:
         """Open nothing yet. `reference` may be set later, before the first partition is opened."""
         self._parts: Final = parts
         self.reference = reference
+        settings = parts.settings
+        self._owners: Final = Owners(
+            settings.app_id, transactional_base(settings), partial(transactional_producer, settings)
+        )
         self._shards: dict[int, Shard] = {}
+        self._lanes: list[Lane] = []
+        self._ending: set[asyncio.Task[None]] = set()
         self._assigned: list[int] | None = None
         self.progress: Final = Progress()
         self._retries: dict[int, asyncio.Task[None]] = {}
@@ -71,9 +82,9 @@ class Shards:
     # Assignment
 
     async def open(self, partitions: Iterable[int], positioner: Positioner) -> None:
-        """Open partitions: fence the owners before, catch up with their changelogs, go to their positions, begin.
+        """Open partitions: take them over, catch up with their changelogs, go to their positions, begin.
 
-        In this order: what an owner commits before it is fenced is read, and afterwards it commits nothing.
+        In this order: what the owners before commit until then is read, and afterwards they commit nothing.
         """
         self._positioner = positioner
         wanted = self._assigned = sorted(set(partitions))
@@ -101,30 +112,44 @@ class Shards:
         if not self._tasks:
             self._tasks = [
                 asyncio.create_task(self._report(), name="report"),
+                asyncio.create_task(self._join_lanes(), name="join-lanes"),
                 asyncio.create_task(self._watch_intervals(), name="watch-intervals"),
             ]
         log.info("partitions_opened", partitions=wanted, seconds=round(time.monotonic() - began_s, 2))
 
-    async def _open(self, partitions: list[int]) -> None:
+    async def _open(self, partitions: Iterable[int]) -> None:
+        """Open partitions in one lane."""
+        lane = Lane(self._parts.settings, self._on_failed)
+        self._lanes.append(lane)
+        try:
+            await self._open_in(lane, partitions)
+        except Exception:
+            self._lanes.remove(lane)
+            await lane.close()
+            raise
+
+    async def _open_in(self, lane: Lane, partitions: Iterable[int]) -> None:
         parts, positioner = self._parts, self._positioner
         assert positioner is not None  # noqa: S101 - set by every way in here
-        shards = [Shard(partition, parts, positioner, self._on_failed) for partition in partitions]
+        shards = [Shard(partition, parts, positioner) for partition in partitions]
         for shard in shards:
             self._shards[shard.partition] = shard
-        await asyncio.gather(*(shard.fence() for shard in shards))
+        await lane.start()
         for shard in shards:
             shard.open(parts.settings.data_dir)
-        committed = await positioner.committed([tp for shard in shards for tp in shard.tps])
-        priced_to = {tp.partition: offset for tp, offset in committed.items() if tp.topic == parts.names.intervals}
+        stands = await self._owners.take_over({shard.partition: shard.tps for shard in shards}, lane.id, positioner)
+        priced_to = {tp.partition: offset for tp, offset in stands.items() if tp.topic == parts.names.intervals}
         await catch_up(parts.settings, parts.names, shards, priced_to, self.progress)
-        await positioner.seek_all(committed)
+        await positioner.seek_all(stands)
         await positioner.stop_reading([shard.tps[-1] for shard in shards if shard.backlog.is_empty()])
         for shard in shards:
             if not shard.backlog.is_empty():  # it may have been told not to read when it was opened last
                 await positioner.read_from(shard.tps[-1], shard.backlog.taken_to)
         for shard in shards:
-            shard.start()
+            shard.start({tp: stands[tp] for tp in shard.tps}, lane.producer, lane.wake)
             self._follow_missed(shard)
+        lane.run(shards)
+        for shard in shards:
             for tp in shard.tps[:-1] if shard.prices_at_once else shard.tps:
                 parts.gate.open(tp)
 
@@ -154,12 +179,13 @@ class Shards:
             task.cancel()
         self._retries.clear()
         shards, self._shards = list(self._shards.values()), {}
+        lanes, self._lanes = self._lanes, []
         for shard in shards:
-            for tp in shard.tps:
-                self._parts.gate.close(tp)
-        for result in await asyncio.gather(*(shard.close() for shard in shards), return_exceptions=True):
-            if isinstance(result, StoreError):
-                exit_for_store(result)
+            shard.stop_work()
+        await asyncio.gather(*self._ending)
+        await asyncio.gather(*(lane.close() for lane in lanes))
+        for shard in shards:
+            _close(shard)
 
     async def stop(self) -> None:
         """Close all shards for good."""
@@ -170,17 +196,16 @@ class Shards:
 
     # Faults
 
-    def _on_failed(self, shard: Shard, error: BaseException) -> None:
-        """Take a shard out of service, and open it again unless the partition is somebody else's now."""
-        if isinstance(error, StoreCorruptError):
-            shard.distrust_store()
-        elif isinstance(error, StoreError):
-            exit_for_store(error)
-        elif isinstance(error, GroupAuthorizationFailedError):
-            exit_for_rights(error)  # the consumer is out of the group for good, whatever rights it is given later
+    def _on_failed(self, lane: Lane, error: BaseException) -> None:
+        """Take a lane out of service, and open its partitions again unless they are somebody else's now."""
+        self._end_for(lane, error)
+        shards: list[Shard] = list(lane.members)
+        for shard in shards:
+            shard.stop_work()
         fenced = isinstance(error, ProducerFenced)
-        ours = self._shards.get(shard.partition) is shard
-        if ours or fenced:  # Who looks for what a worker did when it woke up finds it, also when the group was quicker.
+        ours = [shard for shard in shards if self._shards.get(shard.partition) is shard]
+        # Who looks for what a worker did when it woke up finds it, also when the group was quicker.
+        for shard in shards if fenced else ours:
             log.warning(
                 "partition_fenced" if fenced else "partition_failed",
                 partition=shard.partition,
@@ -191,16 +216,41 @@ class Shards:
             return
         if not fenced:
             log.debug("partition_failed_how", exc_info=error)
-        # A shard that never committed would fail again at once: wait longer each time. A fenced owner waits until the group
-        # has told it whether the partition is still its own.
-        failures = self._failures[shard.partition] = 1 if shard.has_committed else self._failures[shard.partition] + 1
-        first_s = min(RETRY_FIRST_S * 2 ** (failures - 1), RETRY_MOST_S)
+        # Partitions that never committed would fail again at once: wait longer each time. A fenced owner waits until the group
+        # has told it whether the partitions are still its own.
+        for shard in ours:
+            self._failures[shard.partition] = 1 if lane.has_committed else self._failures[shard.partition] + 1
+        first_s = min(RETRY_FIRST_S * 2 ** (max(self._failures[shard.partition] for shard in ours) - 1), RETRY_MOST_S)
         if fenced:
             first_s = max(first_s, 2 * self._parts.settings.heartbeat_interval_ms / 1000)
-        self._retries[shard.partition] = asyncio.create_task(self._reopen(shard, first_s))
+        ended = asyncio.create_task(self._end(lane, ours))
+        self._ending.add(ended)
+        ended.add_done_callback(self._ending.discard)
+        for shard in ours:
+            self._retries[shard.partition] = asyncio.create_task(self._reopen(shard, ended, first_s))
 
-    async def _reopen(self, shard: Shard, delay_s: float) -> None:
-        await _close(shard)
+    def _end_for(self, lane: Lane, error: BaseException) -> None:
+        """End the process where it is no use to go on; remember which store is not to be trusted."""
+        if isinstance(error, StoreCorruptError):
+            for shard in lane.members:
+                if lane.blamed in (None, shard):
+                    shard.distrust_store()
+        elif isinstance(error, StoreError):
+            exit_for_store(error)
+        elif isinstance(error, GroupAuthorizationFailedError):
+            exit_for_rights(error)  # the consumer is out of the group for good, whatever rights it is given later
+
+    async def _end(self, lane: Lane, shards: Iterable[Shard]) -> None:
+        """Let go of a lane that has failed, and of the stores of its partitions."""
+        await lane.close()
+        if lane in self._lanes:
+            self._lanes.remove(lane)
+        for shard in shards:
+            _close(shard)
+
+    async def _reopen(self, shard: Shard, ended: Awaitable[None], delay_s: float) -> None:
+        """Open a partition in a lane of its own, so that it does not wait for the others nor they for it."""
+        await asyncio.shield(ended)
         while self._shards.get(shard.partition) is shard:
             await asyncio.sleep(delay_s)
             try:
@@ -216,11 +266,28 @@ class Shards:
                 shard = half_open
                 if isinstance(error, StoreCorruptError):
                     shard.distrust_store()
-                await _close(shard)
+                _close(shard)
             else:
                 log.info("partition_reopened", partition=shard.partition)
                 break
         self._retries.pop(shard.partition, None)
+
+    async def _join_lanes(self) -> None:
+        """Bring together what a fault has taken apart, when it has gone well for a while."""
+        while True:
+            await asyncio.sleep(_JOIN_EVERY_S)
+            self._lanes = [lane for lane in self._lanes if not lane.has_joined]
+            if any(lane.is_joining for lane in self._lanes):
+                continue
+            well = [lane for lane in self._lanes if lane.works_for_s() >= JOIN_AFTER_S]
+            if len(well) > 1:
+                first = max(well, key=lambda lane: len(lane.members))
+                for lane in well:
+                    if lane is not first:
+                        lane.join(first)
+                log.info(
+                    "partitions_joined", partitions=sorted(each.partition for lane in well for each in lane.members)
+                )
 
     # Input
 
@@ -301,9 +368,9 @@ class Shards:
             last_s = now_s
 
 
-async def _close(shard: Shard) -> None:
+def _close(shard: Shard) -> None:
     try:
-        await shard.close()
+        shard.close()
     except StoreError as error:
         exit_for_store(error)
 

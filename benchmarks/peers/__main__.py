@@ -126,7 +126,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--commit-interval-ms",
         type=int,
         default=latency.TUNING.commit_interval_ms,
-        help="when single updates are measured; meterstream has its own, of 50, and this is its longest transaction",
+        help="when single updates are measured; meterstream has its own, and this is its longest transaction",
     )
     parser.add_argument("--recovery", action="store_true", help="lose the disk of --intervals and recover instead")
     parser.add_argument("--intervals", type=int, default=1_000_000)

@@ -24,8 +24,10 @@ from app.domain.intervals import Interval
 from app.settings import load_settings
 from app.streams import shards
 from app.streams.chunks import ChunkConsumerThread
+from app.streams.lane import Lane
+from app.streams.owners import Owners
 from app.streams.pipeline import Pipeline
-from app.streams.shard import Shard
+from app.streams.rights import transactional_id
 from app.streams.topics import topic_names
 
 AT_COMMIT_VARIABLE: Final = "FAULT_AT_COMMIT"
@@ -88,7 +90,7 @@ def at_the_commit_of_records(at_commit: Path) -> None:
     def note(real: Any) -> Any:
         async def send_offsets_to_transaction(self: Any, offsets: Any, group_id: str) -> None:
             wanted = names.intervals if "prices" in _said(at_commit) else names.records
-            if any(tp.topic == wanted for tp in offsets):
+            if any(tp.topic == wanted for tp in offsets) and _is_shared(self):
                 with_records.add(id(self))
             await real(self, offsets, group_id)
 
@@ -114,6 +116,13 @@ def at_the_commit_of_records(at_commit: Path) -> None:
 
     replace(AIOKafkaProducer, "send_offsets_to_transaction", note)
     replace(AIOKafkaProducer, "commit_transaction", act)
+
+
+def _is_shared(producer: Any) -> bool:
+    """Tell whether a producer is that of a lane, and not one that writes the owner of a partition."""
+    settings = load_settings()
+    writers = {transactional_id(settings, partition) for partition in range(settings.partitions)}
+    return producer._txn_manager.transactional_id not in writers
 
 
 def _said(file: Path) -> str:
@@ -163,17 +172,17 @@ def offsets_outside_the_transaction() -> None:
 
     def mutate(real: Any) -> Any:
         async def send_offsets_to_transaction(self: Any, offsets: Any, group_id: str) -> None:
-            partition = next(iter(offsets)).partition
-            if partition not in others:
-                name = f"{settings.app_id}-offsets-{partition}"
-                others[partition] = AIOKafkaProducer(
-                    bootstrap_servers=settings.bootstrap_servers, transactional_id=name
-                )
-                await others[partition].start()
-            other = others[partition]
-            await _begin(other)
-            await real(other, offsets, group_id)
-            await _commit(other)
+            if _is_shared(self):
+                if id(self) not in others:
+                    name = f"{settings.app_id}-offsets-{os.getpid()}-{len(others)}"
+                    others[id(self)] = AIOKafkaProducer(
+                        bootstrap_servers=settings.bootstrap_servers, transactional_id=name
+                    )
+                    await others[id(self)].start()
+                other = others[id(self)]
+                await _begin(other)
+                await real(other, offsets, group_id)
+                await _commit(other)
             await real(self, offsets, group_id)  # as before, so that the moments are the same
 
         return send_offsets_to_transaction
@@ -189,18 +198,18 @@ def store_before_the_commit() -> None:
     """Write the local store first, and commit what it says afterwards."""
 
     def mutate(real: Any) -> Any:
-        async def commit(self: Any, positions: Any) -> None:
-            producer = self._producer
-            self._producer = _Postponing(producer)
+        async def commit(self: Any, working: Any, now_s: float) -> None:
+            producer = self.producer
+            self.producer = _Postponing(producer)
             try:
-                await real(self, positions)
+                await real(self, working, now_s)
             finally:
-                self._producer = producer
+                self.producer = producer
             await producer.commit_transaction()
 
         return commit
 
-    replace(Shard, "_commit", mutate)
+    replace(Lane, "_commit", mutate)
 
 
 class _Postponing:
@@ -217,22 +226,22 @@ class _Postponing:
 
 
 def producer_after_the_seek() -> None:
-    """Fence the owner before only when its positions have been read and gone to."""
-    waiting: list[Shard] = []
-    real_fence = Shard.fence
+    """Fence the owners before only when their positions have been read and gone to."""
+    waiting: list[tuple[Owners, str]] = []
+    real_begin = Owners._begin_with
 
-    async def fence(self: Shard) -> None:
-        waiting.append(self)
+    async def begin_with(self: Owners, transactional_id: str) -> None:
+        waiting.append((self, transactional_id))
 
     def mutate(real: Any) -> Any:
         async def seek_all(self: Any, positions: Any) -> None:
             await real(self, positions)
             while waiting:
-                await real_fence(waiting.pop())
+                await real_begin(*waiting.pop())
 
         return seek_all
 
-    replace(Shard, "fence", lambda _real: fence)
+    replace(Owners, "_begin_with", lambda _real: begin_with)
     replace(ChunkConsumerThread, "seek_all", mutate)
 
 

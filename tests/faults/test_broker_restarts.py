@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from app.local.broker import LocalBroker
-from app.streams.shard import COMMIT_TIMEOUT_S, TRANSACTION_TIMEOUT_MS
+from app.streams.lane import COMMIT_TIMEOUT_S, TRANSACTION_TIMEOUT_MS
 from app.streams.timeouts import REQUEST_TIMEOUT_MS
 from tests.faults.load import Feeder, load_documents, load_messages
 from tests.faults.scale import Counts, scaled

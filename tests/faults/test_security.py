@@ -14,7 +14,7 @@ import pytest
 from app.local.java import Java
 from app.settings import load_settings
 from app.streams.chunks import EXIT_REFUSED
-from app.streams.rights import AccessError, check_access, transactional_id, worker_needs
+from app.streams.rights import AccessError, check_access, transactional_base, worker_needs
 from app.streams.topics import topic_names
 from tests.faults.scale import Counts, scaled
 from tests.faults.secured import PASSWORDS, SECRETS, Acl, SecuredBroker
@@ -255,7 +255,7 @@ def test_each_missing_right_of_a_worker_is_named(
 
 TO_WRITE: dict[str, Callable[[Stream], Acl]] = {
     "to write prices": lambda stream: Acl("Write", "Topic", stream.names.priced),
-    "to transactions": lambda stream: Acl("Write", "TransactionalId", transactional_id(stream.settings, 0)),
+    "to transactions": lambda stream: Acl("Write", "TransactionalId", f"{transactional_base(stream.settings)}-*"),
 }
 TO_READ: dict[str, Callable[[Stream], Acl]] = {
     "to read records": lambda stream: Acl("Read", "Topic", stream.names.records),

@@ -8,6 +8,7 @@ from faust.types import TP
 from app.domain.reference import ReferenceBook
 from app.settings import load_settings
 from app.streams.chunks import Gate
+from app.streams.lane import transactional_producer
 from app.streams.reference import Positions, ReferenceReader
 from app.streams.shard import Shard, ShardParts
 from app.streams.shards import Shards
@@ -38,10 +39,10 @@ def opened_by_a_worker_that_has_read(read: Positions, before: Positions) -> Posi
         parts = parts_of_a_worker()
         reader = ReferenceReader(parts.settings, parts.names, parts.book, lambda _: None)
         reader._positions = read
-        shard = Shard(0, parts, _NoFeed(), lambda *_: None)
+        shard = Shard(0, parts, _NoFeed())
         shard.meta.reference = before
         Shards(parts, reader)._follow_missed(shard)
-        await shard.close()
+        shard.close()
         return shard.meta.reference
 
     return asyncio.run(opened())
@@ -63,20 +64,20 @@ def test_a_worker_that_has_read_less_than_the_owner_before_says_so() -> None:
 def test_a_broker_is_asked_again_soon_while_a_transaction_has_just_begun_to_be_committed_and_rarely_when_it_is_away() -> (
     None
 ):
-    """Else eight partitions would call a broker that is away sixteen hundred times a second."""
+    """Else eight lanes would call a broker that is away sixteen hundred times a second."""
 
     async def pauses() -> list[float]:
-        shard = Shard(0, parts_of_a_worker(), _NoFeed(), lambda *_: None)
-        sender = shard._producer._sender
+        producer = transactional_producer(load_settings({}), "anybody")
+        sender = producer._sender
         seen = [sender._retry_backoff]
-        with shard._producer.retrying_soon():
+        with producer.retrying_soon():
             seen.append(sender._retry_backoff)
             await asyncio.sleep(SOON_FOR_S + 0.2)
             seen.append(sender._retry_backoff)
-        with shard._producer.retrying_soon():
+        with producer.retrying_soon():
             seen.append(sender._retry_backoff)
         seen.append(sender._retry_backoff)
-        await shard.close()
+        await producer.stop()
         return seen
 
     rare, soon = RETRY_MS / 1000, RETRY_SOON_MS / 1000
