@@ -322,16 +322,18 @@ class Lane:
         return self._successor is not None and not self.members
 
     async def _hand_over(self, successor: "Lane") -> None:
-        """Make the other producer the owner: only this one can do that, unless somebody takes the partitions over."""
-        await self.producer.begin_transaction()
-        stands = {tp: offset for member in self.members for tp, offset in member.stands.items()}
-        await self._send_positions(stands, successor.id)
-        await asyncio.wait_for(self.producer.commit_transaction(), COMMIT_TIMEOUT_S)
-        members = list(self.members)
-        successor.adopt(members)
+        """Make the other producer the owner, which only this one can unless somebody takes the partitions over; then end."""
+        await asyncio.wait_for(self._write_owner(successor), COMMIT_TIMEOUT_S)
+        successor.adopt(self.members)
         self.members.clear()
         with contextlib.suppress(TimeoutError, Exception):
             await asyncio.wait_for(self.producer.stop(), _CLOSE_TIMEOUT_S)
+
+    async def _write_owner(self, successor: "Lane") -> None:
+        await self.producer.begin_transaction()
+        stands = {tp: offset for member in self.members for tp, offset in member.stands.items()}
+        await self._send_positions(stands, successor.id)
+        await self.producer.commit_transaction()
 
     def adopt(self, members: Iterable[Member]) -> None:
         """Take partitions in, whose owner the producer has become.
