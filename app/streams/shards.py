@@ -124,8 +124,7 @@ class Shards:
         try:
             await self._open_in(lane, partitions)
         except Exception:
-            self._lanes.remove(lane)
-            await lane.close()
+            await self._end(lane, ())
             raise
 
     async def _open_in(self, lane: Lane, partitions: Iterable[int]) -> None:

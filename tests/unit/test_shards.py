@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Iterable
 
+import pytest
+from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
 from app.domain.reference import ReferenceBook
@@ -82,3 +84,20 @@ def test_a_broker_is_asked_again_soon_while_a_transaction_has_just_begun_to_be_c
 
     rare, soon = RETRY_MS / 1000, RETRY_SOON_MS / 1000
     assert asyncio.run(pauses()) == [rare, soon, rare, soon, rare]
+
+
+def test_what_goes_wrong_while_partitions_are_opened_is_told_as_it_is_though_they_are_revoked_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def opened() -> None:
+        shards = Shards(parts_of_a_worker())
+
+        async def revoked_and_failed(*_: object) -> None:
+            await shards.close()
+            raise KafkaConnectionError
+
+        monkeypatch.setattr(shards, "_open_in", revoked_and_failed)
+        await shards._open([0])
+
+    with pytest.raises(KafkaConnectionError):
+        asyncio.run(opened())
