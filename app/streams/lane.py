@@ -18,7 +18,7 @@ from faust.types import TP
 
 from app.streams.config import StreamConfig
 from app.streams.outbox import Outbox
-from app.streams.owners import owned
+from app.streams.owners import owned, stop
 from app.streams.rights import shared_id
 from app.streams.security import client_options
 from app.streams.timeouts import REQUEST_TIMEOUT_MS, RETRY_MS
@@ -149,10 +149,9 @@ class Lane:
         self._closing = True
         self._wake.set()
         if self._task is not None:
-            with contextlib.suppress(TimeoutError, Exception):
+            with contextlib.suppress(Exception):
                 await asyncio.wait_for(self._task, _CLOSE_TIMEOUT_S)
-        with contextlib.suppress(TimeoutError, Exception):
-            await asyncio.wait_for(self.producer.stop(), _CLOSE_TIMEOUT_S)
+        await stop(self.producer)
 
     def wake(self) -> None:
         """Hear that there is something to do."""
@@ -326,8 +325,7 @@ class Lane:
         await asyncio.wait_for(self._write_owner(successor), COMMIT_TIMEOUT_S)
         successor.adopt(self.members)
         self.members.clear()
-        with contextlib.suppress(TimeoutError, Exception):
-            await asyncio.wait_for(self.producer.stop(), _CLOSE_TIMEOUT_S)
+        await stop(self.producer)
 
     async def _write_owner(self, successor: "Lane") -> None:
         await self.producer.begin_transaction()

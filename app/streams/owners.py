@@ -14,10 +14,14 @@ instead. What a worker that vanished had begun then lasts until it times out; he
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.types import TP
+
+from app.streams.config import StreamConfig
+from app.streams.rights import transactional_base, transactional_id
 
 _STOP_TIMEOUT_S: Final = 5.0
 
@@ -61,11 +65,11 @@ class Producer(Protocol):
 class Owners:
     """Takes partitions over for producers."""
 
-    def __init__(self, group_id: str, base: str, make: Callable[[str], Producer]) -> None:
-        """Write positions of a group. The transactional ids begin with `base`; `make` makes a producer of one."""
-        self._group_id: Final = group_id
-        self._base: Final = base
-        self._make: Final = make
+    def __init__(self, settings: StreamConfig, make: Callable[[StreamConfig, str], Producer]) -> None:
+        """Write positions of the settings' group; `make` makes a producer with a transactional id."""
+        self._settings: Final = settings
+        self._beginning: Final = f"{transactional_base(settings)}-"
+        self._make: Final = partial(make, settings)
 
     async def take_over(
         self, partitions: Mapping[int, Sequence[TP]], owner_id: str, positions: Positions
@@ -80,9 +84,9 @@ class Owners:
         """
         tps = [tp for inputs in partitions.values() for tp in inputs]
         async with contextlib.AsyncExitStack() as stack:
-            writers = [self._make(f"{self._base}-{partition}") for partition in partitions]
+            writers = [self._make(transactional_id(self._settings, partition)) for partition in partitions]
             for writer in writers:
-                stack.push_async_callback(_stop, writer)
+                stack.push_async_callback(stop, writer)
             await _all(writer.start() for writer in writers)
             committed = await self._fence(tps, owner_id, positions)
             unknown = [tp for tp, at in committed.items() if at.offset is None]
@@ -102,7 +106,7 @@ class Owners:
         fenced = {owner_id}
         while True:
             committed = await positions.committed(tps)
-            owners = {at.metadata for at in committed.values() if at.metadata.startswith(f"{self._base}-")} - fenced
+            owners = {at.metadata for at in committed.values() if at.metadata.startswith(self._beginning)} - fenced
             if not owners:
                 return committed
             await _all(self._begin_with(owner) for owner in sorted(owners))
@@ -113,11 +117,11 @@ class Owners:
         try:
             await producer.start()
         finally:
-            await _stop(producer)
+            await stop(producer)
 
     async def _write(self, producer: Producer, stands: Mapping[TP, int], owner_id: str) -> None:
         await producer.begin_transaction()
-        await producer.send_offsets_to_transaction(owned(stands, owner_id), self._group_id)
+        await producer.send_offsets_to_transaction(owned(stands, owner_id), self._settings.app_id)
         await producer.commit_transaction()
 
 
@@ -133,7 +137,7 @@ async def _all(tasks: Iterable[Any]) -> None:
             raise result
 
 
-async def _stop(producer: Producer) -> None:
+async def stop(producer: Producer) -> None:
     """Stop a producer, which would wait for a broker that is away for ever, in bounded time."""
-    with contextlib.suppress(TimeoutError, Exception):
+    with contextlib.suppress(Exception):
         await asyncio.wait_for(producer.stop(), _STOP_TIMEOUT_S)

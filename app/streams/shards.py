@@ -5,7 +5,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Iterable, Mapping
-from functools import partial
 from typing import Any, Final, Protocol
 
 import structlog
@@ -20,7 +19,6 @@ from app.streams.lane import Lane, transactional_producer
 from app.streams.owners import Owners, Positions
 from app.streams.progress import Progress
 from app.streams.reference import Change, ReferenceReader, earlier
-from app.streams.rights import transactional_base
 from app.streams.shard import Feed, Shard, ShardParts, Work
 
 log = structlog.get_logger(__name__)
@@ -57,10 +55,7 @@ class Shards:
         """Open nothing yet. `reference` may be set later, before the first partition is opened."""
         self._parts: Final = parts
         self.reference = reference
-        settings = parts.settings
-        self._owners: Final = Owners(
-            settings.app_id, transactional_base(settings), partial(transactional_producer, settings)
-        )
+        self._owners: Final = Owners(parts.settings, transactional_producer)
         self._shards: dict[int, Shard] = {}
         self._lanes: list[Lane] = []
         self._ending: set[asyncio.Task[None]] = set()
