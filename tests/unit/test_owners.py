@@ -14,8 +14,10 @@ import pytest
 from aiokafka.errors import ProducerFenced
 from faust.types import TP
 
+from app.settings import load_settings
 from app.streams.owners import Committed, Owners, owned
 
+SETTINGS = load_settings({"METERSTREAM_APP_ID": "app"})
 GROUP = "app"
 BASE = "app-meter.records"
 INPUTS = {partition: (TP("records", partition), TP("intervals", partition)) for partition in range(3)}
@@ -120,7 +122,7 @@ class Worker:
                 await self._cluster.turn()
 
     async def _own(self, partitions: list[int]) -> None:
-        owners = Owners(GROUP, BASE, lambda transactional_id: ModelProducer(self._cluster, transactional_id))
+        owners = Owners(SETTINGS, lambda _, transactional_id: ModelProducer(self._cluster, transactional_id))
         producer = self._shared()
         await producer.start()
         inputs = {partition: INPUTS[partition] for partition in partitions}
@@ -174,7 +176,7 @@ def test_who_takes_over_what_nobody_had_stands_at_the_beginning_and_says_so() ->
     cluster.positions[kept] = Committed(12, "by hand")
 
     async def taken() -> dict[TP, int]:
-        owners = Owners(GROUP, BASE, lambda transactional_id: ModelProducer(cluster, transactional_id))
+        owners = Owners(SETTINGS, lambda _, transactional_id: ModelProducer(cluster, transactional_id))
         return await owners.take_over({0: INPUTS[0]}, f"{BASE}-me", cluster)
 
     assert asyncio.run(taken()) == {kept: 12, other: FIRST}
