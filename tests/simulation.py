@@ -37,7 +37,7 @@ def message(
     *,
     timestamp_ms: int | None = None,
     key: bytes | None = None,
-    headers: Sequence[tuple[str, bytes]] = (),
+    headers: Sequence[tuple[str, bytes | None]] = (),
 ) -> OfflineMessage:
     """Return a message; unless it says otherwise it was submitted a second after the one before it."""
     return OfflineMessage(offset, offset * 1000 if timestamp_ms is None else timestamp_ms, key, value, headers)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
+from app.domain.records import BATCH_LIMIT
 from app.domain.rules import LATEST_US
 from app.wire.rejected import Position
 
@@ -34,7 +35,7 @@ class SourceMessage(Protocol):
         """Return its value; None is a tombstone."""
 
     @property
-    def headers(self) -> Sequence[tuple[str, bytes]]:
+    def headers(self) -> Sequence[tuple[str, bytes | None]]:
         """Return its headers."""
 
 
@@ -45,7 +46,7 @@ class OfflineMessage(NamedTuple):
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]] = ()
+    headers: Sequence[tuple[str, bytes | None]] = ()
 
 
 KEY_LIMIT = 1024
@@ -87,14 +88,24 @@ def origin_of(message: SourceMessage) -> Origin | None:
     A header that cannot be read is no reason to refuse a record: it then counts as published where it stands.
     """
     for name, value in message.headers or ():
-        if name == ORIGIN_HEADER:
+        if name == ORIGIN_HEADER and value is not None:
             try:
                 parts = value.decode().split("/")
                 if len(parts) == _PARTS_WITHOUT_TIME:
                     parts.append(str(message.timestamp))  # an earlier version forwarded with the time of the first
                 topic, partition, offset, record_num, key, at_ms = parts
-                position = Position(topic, int(partition), int(offset), submitted_ms(int(at_ms)))
-                return Origin(position, int(record_num), bytes.fromhex(key[1:]) if key.startswith("x") else None)
+                at = Position(topic, _below(partition, 2**31), _below(offset, 2**63), submitted_ms(int(at_ms)))
+                number = _below(record_num, BATCH_LIMIT)
+                return Origin(at, number, bytes.fromhex(key[1:]) if key.startswith("x") else None)
             except ValueError:
                 return None
     return None
+
+
+def _below(text: str, end: int) -> int:
+    """Return the number in [0, end) that a text says. Raises ValueError: it says none."""
+    number = int(text)
+    if not 0 <= number < end:
+        message = f"{number} is no place in a log"
+        raise ValueError(message)
+    return number

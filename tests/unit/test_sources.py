@@ -67,10 +67,21 @@ def test_a_message_without_the_header_was_published_where_it_is(headers: list[tu
         b"meter.records/3/42/1",
         b"meter.records/3/42/1/x6162/more",
         b"meter.records/3/42/1/x616",
+        b"meter.records/-1/42/1/-",
+        b"meter.records/%d/42/1/-" % 2**31,
+        b"meter.records/3/-1/1/-",
+        b"meter.records/3/%d/1/-" % 2**63,
+        b"meter.records/3/42/-1/-",
+        b"meter.records/3/42/10000/-",
+        b"meter.records/3/" + b"9" * 5000 + b"/1/-",
     ],
 )
 def test_a_header_that_cannot_be_read_is_no_reason_to_refuse_a_record(text: bytes) -> None:
     assert origin_of(message(b"{}", headers=[(ORIGIN_HEADER, text)])) is None
+
+
+def test_a_header_without_a_value_says_nothing() -> None:
+    assert origin_of(message(b"{}", headers=[(ORIGIN_HEADER, None)])) is None
 
 
 def test_the_header_is_found_among_others() -> None:
