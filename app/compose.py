@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from app.domain.locations import Location
     from app.domain.tariffs import SeriesDay, Tariff
     from app.streams.agents import MeterApp
+    from app.streams.held import Entry
     from app.streams.pipeline import Metric, Output, Stage
 
 log = structlog.get_logger(__name__)
@@ -82,6 +83,11 @@ class _OfflineSink:
         """Keep an output."""
         assert value is not None  # noqa: S101 - nothing is too old, and nothing deleted
         self.outputs.setdefault(output, []).append((key, value))
+
+    def emit_all(self, output: Output, entries: list[Entry]) -> None:
+        """Keep outputs."""
+        for key, value in entries:
+            self.emit(output, key, value)
 
 
 def price_offline(

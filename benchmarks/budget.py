@@ -153,6 +153,10 @@ class _Kept:
         """Keep an output."""
         self._outputs.append((output, key, value))
 
+    def emit_all(self, output: Any, entries: list[Entry]) -> None:
+        """Keep outputs."""
+        self._outputs.extend([(output, key, value) for key, value in entries])
+
 
 def _put(outbox: Outbox, outputs: list[tuple[Any, ...]], logged: list[Any], changelog: str) -> None:
     for output, key, value in outputs:

@@ -73,6 +73,11 @@ class _Sink:
         else:
             self.priced += output == "priced"
 
+    def emit_all(self, output: Output, entries: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Take outputs."""
+        for key, value in entries:
+            self.emit(output, key, value)
+
 
 class _Partition:
     """One partition as a shard holds it, with a year of one location in its store."""

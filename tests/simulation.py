@@ -78,6 +78,10 @@ class ListSink:
     ) -> None:
         self.sent.append(Sent(output, key, value, partition, headers))
 
+    def emit_all(self, output: Output, entries: Sequence[tuple[bytes, bytes | None]]) -> None:
+        for key, value in entries:
+            self.emit(output, key, value)
+
     def values(self, output: Output) -> list[bytes]:
         """Return the values that were put out; what deletes has none."""
         return [sent.value for sent in self.sent if sent.output == output and sent.value is not None]

@@ -53,8 +53,8 @@ class ReferenceBook:
 
     __slots__ = (
         "_bounds", "_carbons", "_counters", "_days", "_keys_of_series", "_keys_of_tariff", "_locations",
-        "_locations_of_carbon", "_locations_of_tariff", "_memory", "_plans", "_pricers", "_shared_plans", "_tables",
-        "_versions", "tariff_generation",
+        "_locations_of_carbon", "_locations_of_tariff", "_memory", "_pricers", "_shared_plans", "_tables",
+        "_versions", "plans", "tariff_generation",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -73,7 +73,8 @@ class ReferenceBook:
         self._bounds: dict[tuple[str, Counter, int], list[int]] = {}
         self.tariff_generation = 0
         """Grows with every change of a tariff: what was counted towards tiers may count otherwise."""
-        self._plans: dict[tuple[str, str], PricePlan] = {}
+        self.plans: dict[tuple[str, str], PricePlan] = {}
+        """Those that have been asked for of known locations, by location and direction."""
         self._shared_plans: WeakValueDictionary[_PlanKey, PricePlan] = WeakValueDictionary()
         self._memory = AmountMemory()
 
@@ -118,7 +119,7 @@ class ReferenceBook:
 
     def plan(self, location_id: str, direction: Direction) -> PricePlan:
         """Return how a location's energy of one direction is priced; an unknown location has none. Hot."""
-        plan = self._plans.get((location_id, direction))
+        plan = self.plans.get((location_id, direction))
         return plan if plan is not None else self._build_plan(location_id, direction)
 
     def put_location(self, location: Location) -> Affected:
@@ -220,7 +221,7 @@ class ReferenceBook:
             spans = list(self._spans(direction, [link for link in links if link.direction == direction]))
             plan = self._shared_plans[key] = PricePlan(direction, spans, self._carbon(carbon_id))
         if location is not None:
-            self._plans[location_id, direction] = plan
+            self.plans[location_id, direction] = plan
         return plan
 
     def _spans(self, direction: Direction, links: Iterable[TariffLink]) -> Iterator[Span]:
@@ -275,7 +276,7 @@ class ReferenceBook:
 
     def _drop_plans(self, location_id: str) -> None:
         for direction in _DIRECTIONS:
-            self._plans.pop((location_id, direction), None)
+            self.plans.pop((location_id, direction), None)
 
     def _tariff_changed(self, key: str, old: Tariff | None, new: Tariff | None) -> Affected:
         for series_id in () if old is None else old.series_ids:

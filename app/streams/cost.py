@@ -1,6 +1,6 @@
 """Cost: a published interval becomes a priced record, when that says anything new."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Final, Protocol, cast
 
 from msgspec import Struct
@@ -97,7 +97,7 @@ class Pricer:
         return self._price(
             prefix_of(interval_id),
             interval_id,
-            self._plan(message.location_id, message.tariff_direction),
+            self.plan(message.location_id, message.tariff_direction),
             head_of(value),
             (instants[message.start_time], instants[message.end_time], message_energy_uwh(message, value)),
             cast("list[tuple[int, int, int]]", _LazyParts(message)),  # pricing only iterates over it
@@ -119,7 +119,7 @@ class Pricer:
         return self._price(
             meter.text.prefix,
             interval_id,
-            self._plan(of.location_id, of.tariff_direction),
+            self.plan(of.location_id, of.tariff_direction),
             head,
             (start_us, end_us, energy_uwh),
             parts,
@@ -143,7 +143,7 @@ class Pricer:
         return self._price(
             text.prefix,
             interval_id,
-            self._plan(of.location_id, of.tariff_direction),
+            self.plan(of.location_id, of.tariff_direction),
             text.head(interval, energy_uwh, covered_us),
             (start_us, end_us, energy_uwh),
             parts,
@@ -152,12 +152,21 @@ class Pricer:
             before,
         )
 
-    def _plan(self, location_id: str, direction: Direction) -> PricePlan:
-        book = self._book
-        if self._generation != book.tariff_generation:
-            self.ledger.forget()
-            self._generation = book.tariff_generation
-        return book.plan(location_id, direction)
+    def terms(self) -> tuple[dict[tuple[str, str], PricePlan], Container[str]]:
+        """Return the plans that have been asked for, by location and direction, and the meters whose tiers are followed."""
+        if self._generation != self._book.tariff_generation:
+            self._count_anew()
+        return self._book.plans, self.ledger.followed
+
+    def plan(self, location_id: str, direction: Direction) -> PricePlan:
+        """Return how a location's energy of one direction is priced now."""
+        if self._generation != self._book.tariff_generation:
+            self._count_anew()
+        return self._book.plan(location_id, direction)
+
+    def _count_anew(self) -> None:
+        self.ledger.forget()
+        self._generation = self._book.tariff_generation
 
     def _price(  # noqa: PLR0913, PLR0917 - hot: keywords cost more than the names would help
         self,

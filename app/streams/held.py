@@ -49,7 +49,8 @@ class HeldMarks:
         marked, unmarked = self._marked, self._unmarked
         entries: list[Entry] = []
         for key, value in logged:
-            if is_held(key, value):
+            # `is_held`, without a call:
+            if value is not None and value.startswith(HELD) and key.startswith(INTERVAL_MARK):
                 if key not in marked:
                     unmarked.setdefault(key, before)
             elif unmarked.pop(key, None) is None and key in marked:

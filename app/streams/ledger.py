@@ -10,7 +10,7 @@ where a bound may have been crossed, before or now, can one of them cost somethi
 
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Final, Protocol
 
 from app.domain.calendar import US_PER_DAY
@@ -137,6 +137,11 @@ class TierLedger:
         self._meters.clear()
         self._bytes = 0
         self._kept = None
+
+    @property
+    def followed(self) -> Container[str]:
+        """Return the meters that are followed, by the beginning of their intervals' ids."""
+        return self._meters
 
     def settle(self) -> None:
         """Let go of what only those need who walk."""

@@ -77,6 +77,10 @@ class Outbox:
         target = self._own[output] if partition is None else (self._topic_of[output], partition)
         self.append(target, key, value, headers)
 
+    def emit_all(self, output: Output, entries: Sequence[Entry]) -> None:
+        """Add outputs of the own partition, keys and values. Hot."""
+        self.extend(self._own[output], entries)
+
     def append(self, target: _Target, key: bytes | None, value: bytes | None, headers: Sequence[_Header] = ()) -> None:
         """Add a message for a topic and partition; None deletes."""
         batch = self._batches.get(target)

@@ -6,6 +6,7 @@ can contain stops it: a record whose handling raises is tried once more by itsel
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import takewhile
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
@@ -20,10 +21,12 @@ from app.domain.timeline import BEGINNING_US, END_US
 from app.streams.bucket import Bucketer
 from app.streams.cost import Outcome, Pricer
 from app.streams.faults import StoreError
+from app.streams.held import Entry
 from app.streams.retention import NO_LIMITS, AgeLimits, Retention
 from app.streams.sources import Log, Origin, SourceMessage, origin_of, submitted_ms
 from app.streams.tables import Tables
-from app.streams.validate import Meter, Place, instants, meter_id_of, reading_of
+from app.streams.usual import usual
+from app.streams.validate import Meter, NamedIn, Place, instants, meter_id_of, named_in, reading_of
 from app.streams.walks import Walk, Walks
 from app.wire.compiled import PublishedInterval
 from app.wire.partition import owner_of
@@ -61,6 +64,9 @@ class Sink(Protocol):
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
         """Add a message to the outputs, None to delete; without a partition it goes to the pipeline's own."""
+
+    def emit_all(self, output: Output, entries: list[Entry]) -> None:
+        """Add messages, keys and values, to the outputs of the pipeline's own partition."""
 
 
 class Context(NamedTuple):
@@ -115,7 +121,7 @@ class Pipeline:
         self._log = Log(context.records_topic, context.partition)
         self._source = 2 * context.partition
         self._accepted = 0
-        self._meters: dict[tuple[str, str | None, str | None, str | None], Meter] = {}
+        self._meters: dict[NamedIn, Meter] = {}
 
     def forget_locations(self, location_ids: Iterable[str]) -> None:
         """Look the documents of locations up again: they, or what they link to, have changed."""
@@ -129,16 +135,32 @@ class Pipeline:
         """Decide the records of some messages of `meter.records` or `meter.records-by-location`."""
         self._log = log
         self._source = 2 * log.partition + (log.topic != self.context.records_topic)
-        decide, slowly = self._decide, self._take_slowly
-        for message in messages:
-            value: Any = message.value
-            origin = origin_of(message) if message.headers else None
-            try:
-                record = decode_record(value)  # None raises like anything that is no record
-            except Exception:  # noqa: BLE001 - whatever is wrong, the slow path finds out and says so
-                slowly(message, value, origin)
-            else:
-                decide(record, value, 0, message, origin)
+        compiled = usual() if self._validate is reading_of else None
+        if compiled is None:
+            for message in messages:
+                self._take(message)
+            return
+        given = messages if isinstance(messages, list) else list(messages)
+        at, count = 0, len(given)
+        while True:
+            first = at
+            at = compiled.take(given, at, self._source, self._meters, self._find_meter, self.tables, self.retention)
+            self._accepted += at - first
+            if at >= count:
+                break
+            self._take(given[at])
+            at += 1
+
+    def _take(self, message: SourceMessage) -> None:
+        """Decide the records of a message."""
+        value: Any = message.value
+        origin = origin_of(message) if message.headers else None
+        try:
+            record = decode_record(value)  # None raises like anything that is no record
+        except Exception:  # noqa: BLE001 - whatever is wrong, the slow path finds out and says so
+            self._take_slowly(message, value, origin)
+        else:
+            self._decide(record, value, 0, message, origin)
 
     def _take_slowly(self, message: SourceMessage, value: bytes | None, origin: Origin | None) -> None:
         """Decide a message that is not one good record: a batch, or something to refuse."""
@@ -184,23 +206,9 @@ class Pipeline:
     def _decide_once(
         self, record: MeterRecord, raw: bytes, record_num: int, message: SourceMessage, origin: Origin | None
     ) -> None:
-        fields = (record.location_id, record.device_id, record.energy_flow_direction, record.tariff_direction)
-        meter = self._meters.get(fields)
+        meter = self._meters.get(named_in(record)) or self._find_meter(record)
         if meter is None:
-            meter_id = meter_id_of(record)
-            if isinstance(meter_id, Rejected):
-                self._reject(meter_id, raw, record_num, message, origin)
-                return
-            owner = owner_of(meter_id.location_id, self.context.partitions)
-            if owner != self.context.partition:
-                self._forward(owner, record.location_id, raw, self._first_published(message, record_num, origin))
-                return
-            meter = self.bucketer.meter(meter_id)
-            if meter is not None:
-                self._meters[fields] = meter
-        if meter is None:
-            sentence = f"location_id: {record.location_id!r} is not known (expected a location in meter.locations)"
-            self._reject(Rejected("unknown_location", sentence), raw, record_num, message, origin)
+            self._send_away(record, raw, record_num, message, origin)
             return
         place = (
             (submitted_ms(message.timestamp), self._source, message.offset, record_num)
@@ -222,6 +230,33 @@ class Pipeline:
             self.metrics[verdict.value] += 1
         else:
             self._reject(verdict, raw, record_num, message, origin)
+
+    def _find_meter(self, record: MeterRecord) -> Meter | None:
+        """Return the meter of a record, and remember what it is named in records; None where it is unknown, or none of here."""
+        meter_id = meter_id_of(record)
+        if isinstance(meter_id, Rejected):
+            return None
+        if owner_of(meter_id.location_id, self.context.partitions) != self.context.partition:
+            return None
+        meter = self.bucketer.meter(meter_id)
+        if meter is not None:
+            self._meters[named_in(record)] = meter
+        return meter
+
+    def _send_away(
+        self, record: MeterRecord, raw: bytes, record_num: int, message: SourceMessage, origin: Origin | None
+    ) -> None:
+        """Send a record without a meter here to its location's partition, or refuse it."""
+        meter_id = meter_id_of(record)
+        if isinstance(meter_id, Rejected):
+            self._reject(meter_id, raw, record_num, message, origin)
+            return
+        owner = owner_of(meter_id.location_id, self.context.partitions)
+        if owner != self.context.partition:
+            self._forward(owner, record.location_id, raw, self._first_published(message, record_num, origin))
+            return
+        sentence = f"location_id: {record.location_id!r} is not known (expected a location in meter.locations)"
+        self._reject(Rejected("unknown_location", sentence), raw, record_num, message, origin)
 
     def _place_of(self, origin: Origin) -> Place:
         """Return the place of a record that was forwarded: where it was first published."""
@@ -416,22 +451,23 @@ class Pipeline:
 
         Called once, at the end of a transaction, however many records touched an interval in it.
         """
-        held = self._held_since_s
         self.metrics["input"] += self._accepted
         self.metrics["accepted"] += self._accepted
         self._accepted = 0
         self._settle_due(now_s)
-        at_once = self._emit_every_s == 0
-        put, put_complete = self.tables.put_interval, self.tables.put_complete
-        for interval_id, (interval, meter) in list(self.tables.changes.intervals.items()):
-            if not interval.held:
-                continue
-            complete = interval.is_complete()
-            if at_once or complete or not interval.readings:
-                held.pop(interval_id, None)
-                self._publish(interval_id, interval, meter, put_complete if complete else put)
-            else:
-                held.setdefault(interval_id, now_s)
+        waiting = list(self.tables.changes.intervals.items())
+        settle = partial(self._settle_one, now_s)
+        compiled = usual() if self.prices_at_once else None
+        if compiled is None:
+            for interval_id, (interval, meter) in waiting:
+                settle(interval_id, interval, meter)
+        else:
+            at_once, held = self._emit_every_s == 0, self._held_since_s
+            count = compiled.publish(
+                waiting, self._sink.emit_all, settle, at_once, now_s, held, self._pricer, self.tables
+            )
+            self.metrics["intervals"] += count
+            self.metrics["priced"] += count
         missed = self.retention.missed
         for interval_id in sorted(missed):
             if self._delete(interval_id):
@@ -439,6 +475,18 @@ class Pipeline:
         self._pricer.ledger.settle()
         for prefix, walks in self.walks.take_changes():
             self.tables.put_walks(prefix, walks)
+
+    def _settle_one(self, now_s: float, interval_id: str, interval: Interval, meter: Meter) -> None:
+        """Publish an interval that this transaction has changed, or note that it waits."""
+        if not interval.held:
+            return
+        complete = interval.is_complete()
+        if complete or self._emit_every_s == 0 or not interval.readings:
+            self._held_since_s.pop(interval_id, None)
+            put = self.tables.put_complete if complete else self.tables.put_interval
+            self._publish(interval_id, interval, meter, put)
+        else:
+            self._held_since_s.setdefault(interval_id, now_s)
 
     def _settle_due(self, now_s: float) -> None:
         """Publish those that have waited long enough."""

@@ -35,9 +35,12 @@ class Meter:
     """One meter as this partition knows it: its texts, its location's grid, and what is known of its stored intervals.
 
     `power_limit_w` is infinite where the location has no limit; `has_months` tells that some of its intervals are whole months.
+    `latest_id` is the id of the interval at `latest_us`, which was asked for last.
     """
 
-    __slots__ = ("grid", "has_months", "location", "meter_id", "newest_start_us", "power_limit_w", "text")
+    __slots__ = (
+        "grid", "has_months", "latest_id", "latest_us", "location", "meter_id", "newest_start_us", "power_limit_w", "text",
+    )  # fmt: skip
 
     def __init__(self, meter_id: MeterId, location: Location) -> None:
         """Prepare a meter at its location; nothing is read from the store."""
@@ -48,6 +51,8 @@ class Meter:
         self.power_limit_w: Final = inf if location.max_power_uw is None else location.max_power_uw / _UW_PER_W
         self.newest_start_us: int | None = None
         self.has_months = False
+        self.latest_us: int | None = None
+        self.latest_id = ""
 
 
 class _Instants(dict[str, int]):
@@ -61,6 +66,18 @@ class _Instants(dict[str, int]):
 
 
 instants: Final = _Instants()
+
+
+NamedIn = str | tuple[str, str | None, str | None, str | None]
+"""What names a meter in a record: its location alone, or with the device and the two directions."""
+
+
+def named_in(record: MeterRecord) -> NamedIn:
+    """Return what names a record's meter."""
+    device_id, flow, direction = record.device_id, record.energy_flow_direction, record.tariff_direction
+    if device_id is None and flow is None and direction is None:
+        return record.location_id
+    return record.location_id, device_id, flow, direction
 
 
 def meter_id_of(record: MeterRecord) -> MeterId | Rejected:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-MODULES: Final = ("app.wire._compiled", "app.wire._batches")
+MODULES: Final = ("app.wire._compiled", "app.wire._batches", "app.streams._usual")
 
 
 def compile_modules(root: Path) -> list[Path]:

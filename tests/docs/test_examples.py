@@ -34,6 +34,9 @@ class Outputs:
     def emit(self, output: str, key: bytes | None, value: bytes, **_: Any) -> None:
         self.of.setdefault(output, []).append((key, value))
 
+    def emit_all(self, output: str, entries: list[Any]) -> None:
+        self.of.setdefault(output, []).extend(entries)
+
 
 def reference(name: str) -> list[ReferenceDocument]:
     return [parse_document(raw) for _, raw in iter_documents(EXAMPLE / name)]

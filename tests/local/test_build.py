@@ -34,10 +34,11 @@ def build(root: Path, version: str, target: str = "wheel") -> tuple[dict[str, An
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project that has nothing but the sources of the compiled modules."""
-    folder = tmp_path / "app" / "wire"
-    folder.mkdir(parents=True)
-    for name in MODULES:
-        shutil.copy(ROOT.joinpath(*name.split(".")).with_suffix(".pyx"), folder)
+    sources = [ROOT.joinpath(*name.split(".")).with_suffix(".pyx") for name in MODULES]
+    for source in (*sources, ROOT / "app" / "wire" / "_writing.pxi"):
+        place = tmp_path / source.relative_to(ROOT)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, place)
     return tmp_path
 
 
@@ -54,10 +55,10 @@ def test_without_a_compiler_the_build_goes_on_and_says_so(project: Path, monkeyp
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler here")
 def test_a_wheel_with_the_modules_is_for_one_platform(project: Path) -> None:
     data, warnings = build(project, "standard")
-    built = list((project / "app" / "wire").glob("*.so"))
+    built = list((project / "app").glob("*/*.so"))
     assert warnings == []
-    assert {module.name.split(".")[0] for module in built} == {"_compiled", "_batches"}
-    assert data["force_include"] == {str(module): f"app/wire/{module.name}" for module in built}
+    assert {module.name.split(".")[0] for module in built} == {name.rpartition(".")[2] for name in MODULES}
+    assert data["force_include"] == {str(module): str(module.relative_to(project)) for module in built}
     assert (data["pure_python"], data["infer_tag"]) == (False, True)
 
 
@@ -67,11 +68,11 @@ def test_an_archive_of_the_source_has_nothing_compiled(project: Path) -> None:
     assert not list(project.rglob("*.so"))
 
 
-@pytest.mark.parametrize("name", ["_compiled", "_batches"])
+@pytest.mark.parametrize("name", ["wire/_compiled.pyx", "wire/_batches.pyx", "streams/_usual.pyx"])
 def test_what_is_no_source_is_no_module_and_no_other_is_left(project: Path, name: str) -> None:
-    (project / "app" / "wire" / f"{name}.pyx").write_text("cdef int broken(:\n")
-    with pytest.raises(Exception, match=rf"{name}\.pyx"):
+    (project / "app" / name).write_text("cdef int broken(:\n")
+    with pytest.raises(Exception, match=Path(name).name):
         compile_modules(project)
     _, (warning,) = build(project, "editable")
-    assert f"{name}.pyx" in warning
+    assert Path(name).name in warning
     assert not list(project.rglob("*.so"))

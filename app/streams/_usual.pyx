@@ -1,0 +1,669 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""What nearly all records and intervals are, decided by compiled code: a run of usual records is taken, usual intervals are published and priced.
+
+Python's functions say what is right: `Pipeline` with `validate`, `bucket`, `pricing` and the tables. What is done here is what they
+do, for what is usual; whatever else comes is left to them as it is, with nothing changed. Both lead to the same states and the same
+bytes: tests/unit/test_usual.py.
+
+A record is usual when each rule is sure to let it pass, its meter, its times and the interval around it have been met before, and
+no other record of its period is there. An interval is usual when its records lie in it, nothing was published of it before, and it
+has one tariff without tiers, whose rates hold for all of it.
+"""
+
+include "../wire/_writing.pxi"
+
+cimport cython
+from cpython.dict cimport PyDict_GetItemWithError
+from cpython.ref cimport Py_INCREF
+from libc.math cimport fabs, rint
+from libc.stdint cimport INT64_MIN
+
+from app.domain.energy import _SAFE_UWH, _TIE_MARGIN
+from app.domain.money import MONEY_DECIMALS
+from app.domain.pricing import PricePlan, Span
+from app.domain.rates import Rates
+from app.domain.records import MeterRecord
+from app.domain.rules import EARLIEST_US, ID_LIMIT, LATEST_US
+from app.domain.intervals import READINGS_LIMIT
+from app.streams import validate
+from app.streams.validate import Meter
+from app.wire import interval as texts, record as records
+from app.wire.interval import MeterText
+
+cdef extern from *:
+    """
+    /* The product of two numbers, or *wrong = 1. */
+    static inline long long product_of(long long one, long long other, int *wrong) {
+        long long product = 0;
+    #if defined(__GNUC__)
+        if (__builtin_mul_overflow(one, other, &product)) *wrong = 1;
+    #else
+        *wrong = 1;
+    #endif
+        return product;
+    }
+
+    /* Whether two texts are the same; of others than plain ones it is not told. */
+    static inline int is_same(PyObject *one, PyObject *other) {
+        return one == other || (
+            PyUnicode_CheckExact(one) && PyUnicode_CheckExact(other)
+            && PyUnicode_IS_COMPACT_ASCII(one) && PyUnicode_IS_COMPACT_ASCII(other)
+            && PyUnicode_GET_LENGTH(one) == PyUnicode_GET_LENGTH(other)
+            && memcmp(PyUnicode_1BYTE_DATA(one), PyUnicode_1BYTE_DATA(other), PyUnicode_GET_LENGTH(one)) == 0
+        );
+    }
+    """
+    bint is_same(PyObject *one, PyObject *other)
+    long long product_of(long long one, long long other, int *wrong)
+
+cdef extern from "Python.h":
+    object PyTuple_New(Py_ssize_t length)
+    void PyTuple_SET_ITEM(object of, Py_ssize_t place, PyObject *item)
+    void Py_INCREF_OF "Py_INCREF" (PyObject *of)
+    int PyTuple_Check(PyObject *value)
+    int PyList_CheckExact(PyObject *value)
+    Py_ssize_t PyList_GET_SIZE(PyObject *value)
+    PyObject *PyList_GET_ITEM(PyObject *value, Py_ssize_t place)
+    int PyDict_CheckExact(PyObject *value)
+
+
+# Where the fields lie.
+
+cdef Py_ssize_t M_LOCATION, M_UNITS, M_VALUE, M_START, M_END, M_DEVICE, M_SESSION, M_REFERENCE, M_FLOW, M_DIRECTION, M_CONFIDENCE
+M_LOCATION, M_UNITS, M_VALUE, M_START, M_END, M_DEVICE, M_SESSION, M_REFERENCE, M_FLOW, M_DIRECTION, M_CONFIDENCE = _offsets(
+    MeterRecord,
+    ("location_id", "units", "value", "start_time", "end_time", "device_id", "session_reference_id", "record_reference_id",
+     "energy_flow_direction", "tariff_direction", "confidence"),
+)
+cdef Py_ssize_t METER_ID, METER_GRID, METER_TEXT, METER_LIMIT, METER_NEWEST, METER_MONTHS, METER_LATEST, METER_LATEST_ID
+METER_ID, METER_GRID, METER_TEXT, METER_LIMIT, METER_NEWEST, METER_MONTHS, METER_LATEST, METER_LATEST_ID = _offsets(
+    Meter, ("meter_id", "grid", "text", "power_limit_w", "newest_start_us", "has_months", "latest_us", "latest_id")
+)
+cdef Py_ssize_t TEXT_BEFORE, TEXT_AFTER, TEXT_PREFIX
+TEXT_BEFORE, TEXT_AFTER, TEXT_PREFIX = _offsets(MeterText, ("_before_id", "_after_id", "prefix"))
+cdef Py_ssize_t PLAN_SPAN, PLAN_CARBON, PLAN_CREDITED, PLAN_GRADUATED
+PLAN_SPAN, PLAN_CARBON, PLAN_CREDITED, PLAN_GRADUATED = _offsets(PricePlan, ("_span", "_carbon", "_credited", "is_graduated"))
+cdef Py_ssize_t SPAN_START, SPAN_END, SPAN_CELLS, SPAN_PRICER
+SPAN_START, SPAN_END, SPAN_CELLS, SPAN_PRICER = _offsets(Span, ("start_us", "end_us", "cells", "pricer"))
+cdef Py_ssize_t RATES_MISSING, RATES_GRADUATED, RATES_LINES, RATES_CURRENCY, RATES_TARIFF, RATES_VERSION, RATES_TAXED
+RATES_MISSING, RATES_GRADUATED, RATES_LINES, RATES_CURRENCY, RATES_TARIFF, RATES_VERSION, RATES_TAXED = _offsets(
+    Rates, ("missing", "graduated", "lines", "currency", "tariff_id", "tariff_version", "_taxed")
+)
+cdef Py_ssize_t COST_FACTORS, COST_SCALE, COST_TOTAL, COST_EXCESS, COST_LIFT
+COST_FACTORS, COST_SCALE, COST_TOTAL, COST_EXCESS, COST_LIFT = _offsets(
+    Rates, ("_cost_factors", "_cost_scale", "_cost_total", "_cost_excess", "_cost_lift")
+)
+cdef Py_ssize_t NET_FACTORS, NET_SCALE, NET_DIVISOR, NET_TOTAL, NET_EXCESS
+NET_FACTORS, NET_SCALE, NET_DIVISOR, NET_TOTAL, NET_EXCESS = _offsets(
+    Rates, ("_net_factors", "_net_scale", "_net_divisor", "_net_total", "_net_excess")
+)
+cdef PyObject *RECORD_TYPE = <PyObject *>MeterRecord
+cdef PyObject *METER_TYPE = <PyObject *>Meter
+cdef PyObject *METER_TEXT_TYPE = <PyObject *>MeterText
+cdef PyObject *PLAN_TYPE = <PyObject *>PricePlan
+cdef PyObject *SPAN_TYPE = <PyObject *>Span
+cdef PyObject *RATES_TYPE = <PyObject *>Rates
+
+cdef object instants = validate.instants, instant_texts = texts.instant_texts, decode = records._decode_record
+cdef int64_t EARLIEST = EARLIEST_US, LATEST = LATEST_US
+cdef Py_ssize_t LONGEST_ID = ID_LIMIT, SHORT_VALUE = records.NESTING_LIMIT, MOST_READINGS = READINGS_LIMIT
+cdef double USUAL_VALUE = validate._USUAL_VALUE, SAFE_UWH = _SAFE_UWH, SURE = 0.5 - _TIE_MARGIN
+cdef int MONEY = MONEY_DECIMALS
+
+
+# Records
+
+cdef inline bint is_id_or_none(PyObject *text):
+    """Tell whether a text is one that an identifier may be for sure, or none."""
+    cdef Py_ssize_t length = 0
+    return text is Py_None or (plain_of(text, &length) is not NULL and length <= LONGEST_ID)
+
+cdef int64_t energy_of(double value, str units, int64_t duration_us):
+    """Return what `energy_uwh` does, or -1 where that takes decimals. Its estimate, step by step."""
+    cdef double estimate, nearest
+    if units == "KWH":
+        estimate = value * 1e9
+    elif units == "WH":
+        estimate = value * 1e6
+    elif units == "KW":
+        estimate = value * <double>(1000 * duration_us) / 3600.0
+    elif units == "W":
+        estimate = value * <double>duration_us / 3600.0
+    else:
+        return -1
+    if not 0 <= estimate < SAFE_UWH:
+        return -1
+    nearest = rint(estimate)
+    return <int64_t>nearest if fabs(estimate - nearest) < SURE else -1
+
+
+def take(
+    list messages not None, Py_ssize_t at, source, dict meters not None, find_meter, tables not None, retention not None
+):
+    """Take usual records, the values of messages from a place on, and return the place of the first that is not; all others are accepted.
+
+    `source` numbers where they were first published; `meters` are those that were met before, by what names them in a record, and
+    `find_meter(record)` finds others.
+    """
+    cdef Taker taker = Taker.__new__(Taker)
+    cdef Py_ssize_t count = len(messages)
+    cdef object window = retention.window, changes = tables.changes
+    taker.source, taker.meters, taker.find_meter = source, meters, find_meter
+    taker.intervals, taker.fresh, taker.changed, taker.changes = tables._intervals, tables._fresh, changes.intervals, changes
+    taker.next_us, taker.bounded = retention.next_us, window is not None
+    if window is not None:
+        taker.oldest_us, taker.ahead_us = window
+    while at < count and taker.take(messages[at]):
+        at += 1
+    return at
+
+
+@cython.final
+cdef class Taker:
+    """What records are taken with, and what the record before was about: meters report the same period one after the other."""
+
+    cdef object source, find_meter, changes
+    cdef dict meters, intervals, changed
+    cdef set fresh
+    cdef bint bounded
+    cdef int64_t oldest_us, ahead_us, next_us
+    cdef object start_time, start, end_time, end, grid, place, bounds, bounds_text
+
+    cdef int look_up(self, PyObject *start_time, PyObject *end_time) except -1:
+        """Find the instants that two texts say; they are None where they were not met before."""
+        cdef PyObject *found
+        if not is_same(start_time, <PyObject *>self.start_time):
+            found = PyDict_GetItemWithError(instants, <object>start_time)
+            self.start_time, self.start = <object>start_time, None if found is NULL else <object>found
+        if not is_same(end_time, <PyObject *>self.end_time):
+            found = PyDict_GetItemWithError(instants, <object>end_time)
+            self.end_time, self.end = <object>end_time, None if found is NULL else <object>found
+        return 0
+
+    cdef bint find_bounds(self, PyObject *grid) except -1:
+        """Find the interval of a grid around `start`, and the text of its beginning; tell whether they were met before."""
+        cdef PyObject *found
+        if <PyObject *>self.grid is grid and self.place is self.start:
+            return self.bounds is not None
+        self.grid, self.place, self.bounds = <object>grid, self.start, None
+        found = PyDict_GetItemWithError((<object>grid)._bounds, self.start)
+        if found is NULL or not PyTuple_CheckExact(found):
+            return False
+        bounds = <object>found
+        found = PyDict_GetItemWithError(instant_texts, <object>PyTuple_GET_ITEM(found, 0))
+        if found is NULL:
+            return False
+        self.bounds, self.bounds_text = bounds, <object>found
+        return True
+
+    cdef bint take(self, object message) except -1:
+        """Take the record of a message, or tell that it is not usual."""
+        cdef PyObject *of
+        cdef PyObject *own
+        cdef PyObject *found
+        cdef PyObject *other
+        cdef PyObject *readings = NULL
+        cdef PyObject *confidence
+        cdef int wrong = 0
+        cdef int64_t start_us, end_us, amount_uwh, submitted_ms, bound_us, begin_us
+        cdef double value
+        cdef Py_ssize_t place, count = 0
+        cdef object raw = message.value, record, meter, interval_id, interval, reading, merged, timestamp
+        if type(raw) is not bytes or PyBytes_GET_SIZE(raw) > SHORT_VALUE or message.headers:
+            return False
+        try:
+            record = decode(raw)
+        except Exception:
+            return False  # whoever looks closer says what is wrong
+        of = <PyObject *>record
+        if not IS_OF(of, RECORD_TYPE):
+            return False
+        if FIELD(of, M_DEVICE) is Py_None and FIELD(of, M_FLOW) is Py_None and FIELD(of, M_DIRECTION) is Py_None:
+            meter = self.meters.get(<object>FIELD(of, M_LOCATION))
+        else:
+            meter = self.meters.get((
+                <object>FIELD(of, M_LOCATION), <object>FIELD(of, M_DEVICE), <object>FIELD(of, M_FLOW), <object>FIELD(of, M_DIRECTION)
+            ))
+        if meter is None:
+            try:
+                meter = self.find_meter(record)
+            except Exception:
+                return False  # raised once more where somebody listens
+        own = <PyObject *>meter
+        if not IS_OF(own, METER_TYPE) or FIELD(own, METER_MONTHS) is Py_True:
+            return False
+        # The rules: as `reading_of` lets the usual ones pass. An interval is an hour at most, and so is what lies in one: nothing overflows.
+        self.look_up(FIELD(of, M_START), FIELD(of, M_END))
+        if self.start is None or self.end is None or not self.find_bounds(FIELD(own, METER_GRID)):
+            return False
+        start_us, end_us = whole_of(<PyObject *>self.start, &wrong), whole_of(<PyObject *>self.end, &wrong)
+        bound_us = whole_of(PyTuple_GET_ITEM(<PyObject *>self.bounds, 0), &wrong)
+        if wrong or start_us < EARLIEST or end_us > LATEST or end_us <= start_us or end_us >= self.next_us:
+            return False
+        if end_us > whole_of(PyTuple_GET_ITEM(<PyObject *>self.bounds, 1), &wrong):
+            return False
+        timestamp = message.timestamp
+        submitted_ms = whole_of(<PyObject *>timestamp, &wrong)
+        if wrong or not 0 <= submitted_ms <= LATEST // 1000 or not PyFloat_CheckExact(FIELD(of, M_VALUE)):
+            return False
+        value = PyFloat_AS_DOUBLE(FIELD(of, M_VALUE))
+        if not 0 <= value <= USUAL_VALUE:
+            return False
+        amount_uwh = energy_of(value, <str>FIELD(of, M_UNITS), end_us - start_us)
+        if amount_uwh < 0 or not amount_uwh <= PyFloat_AS_DOUBLE(FIELD(own, METER_LIMIT)) * (end_us - start_us) / 3600.0:
+            return False
+        confidence = FIELD(of, M_CONFIDENCE)
+        if confidence is not Py_None and not (PyFloat_CheckExact(confidence) and 0 < PyFloat_AS_DOUBLE(confidence) <= 1):
+            return False
+        if not is_id_or_none(FIELD(of, M_REFERENCE)) or not is_id_or_none(FIELD(of, M_SESSION)):
+            return False
+        if self.bounded and (start_us < self.oldest_us or end_us > submitted_ms * 1000 + self.ahead_us):
+            return False
+        # The interval: as `Bucketer.place` and `intervals.place` find and change it.
+        found = FIELD(own, METER_LATEST)
+        if found is not Py_None and whole_of(found, &wrong) == bound_us:
+            interval_id = <object>FIELD(own, METER_LATEST_ID)
+        else:
+            interval_id = <str>FIELD(FIELD(own, METER_TEXT), TEXT_PREFIX) + <str>self.bounds_text
+            meter.latest_us, meter.latest_id = self.bounds[0], interval_id
+        found = FIELD(own, METER_NEWEST)
+        begin_us = -1 if found is Py_None else whole_of(found, &wrong)
+        interval = None
+        if bound_us <= begin_us:
+            interval = self.intervals.get(interval_id)
+            if not IS_OF(<PyObject *>interval, INTERVAL_TYPE):
+                return False
+            readings = FIELD(<PyObject *>interval, I_READINGS)
+            count = PyTuple_GET_SIZE(readings)
+            if not 0 < count < MOST_READINGS:
+                return False
+            for place in range(count):
+                other = PyTuple_GET_ITEM(readings, place)
+                if whole_of(FIELD(other, R_START), &wrong) >= start_us or whole_of(FIELD(other, R_END), &wrong) > start_us:
+                    return False  # they overlap, or are not in order of time
+        if wrong:
+            return False
+        reading = Reading(
+            self.start, self.end, amount_uwh, 1.0 if confidence is Py_None else <object>confidence, timestamp, self.source,
+            message.offset, 0, <object>FIELD(of, M_REFERENCE), <object>FIELD(of, M_SESSION),
+        )
+        if interval is None:
+            self.fresh.add(interval_id)
+            interval = Interval(self.bounds[0], self.bounds[1], 1, True, (reading,))
+            meter.newest_start_us = self.bounds[0]
+        else:
+            merged = PyTuple_New(count + 1)
+            for place in range(count):
+                Py_INCREF_OF(PyTuple_GET_ITEM(readings, place))
+                PyTuple_SET_ITEM(merged, place, PyTuple_GET_ITEM(readings, place))
+            Py_INCREF(reading)
+            PyTuple_SET_ITEM(merged, count, <PyObject *>reading)
+            interval = Interval(self.bounds[0], self.bounds[1], <object>FIELD(<PyObject *>interval, I_REVISION), True, merged)
+        self.intervals[interval_id] = interval
+        if interval_id not in self.changed:
+            self.changes.unsorted.append(interval_id)
+        self.changed[interval_id] = (interval, meter)
+        return True
+
+
+# Intervals
+
+cdef enum:
+    AMOUNT_BYTES = 44
+    MOST_LINES = 8
+    PRICE_BYTES = 600  # what is written beside the texts of a price
+    LINE_BYTES = 400
+    WAITING = 128  # messages that are put out together
+
+cdef struct Amounts:
+    char cost[AMOUNT_BYTES]
+    char net[AMOUNT_BYTES]
+    char tax[AMOUNT_BYTES]
+    Py_ssize_t cost_length
+    Py_ssize_t net_length
+    Py_ssize_t tax_length
+    char line_cost[MOST_LINES][AMOUNT_BYTES]
+    char line_net[MOST_LINES][AMOUNT_BYTES]
+    Py_ssize_t line_cost_length[MOST_LINES]
+    Py_ssize_t line_net_length[MOST_LINES]
+
+cdef int64_t[19] TENS = [10**power for power in range(19)]
+
+cdef inline Py_ssize_t write_units(char *room, int64_t units, int scale) noexcept nogil:
+    """Write what `units_text` does, and return its length; for a scale of at most 18."""
+    cdef char *at = room
+    cdef int64_t one = TENS[scale], fraction
+    cdef int place = scale
+    if units < 0:
+        at[0] = c'-'
+        at += 1
+        units = -units
+    at = write_whole(at, units // one)
+    fraction = units % one
+    if fraction:
+        while fraction % 10 == 0:
+            fraction //= 10
+            place -= 1
+        at[0] = c'.'
+        at += place
+        room_of_last(at, fraction, place)
+        at += 1
+    return at - room
+
+cdef inline void room_of_last(char *last, int64_t fraction, int digits) noexcept nogil:
+    """Write so many decimals, of which the last stands at a place."""
+    for _ in range(digits):
+        last[0] = c'0' + fraction % 10
+        fraction //= 10
+        last -= 1
+
+cdef inline int64_t half_even(int64_t numerator, int64_t denominator) noexcept nogil:
+    """Return what `divide_half_even` does: it is the same for both signs."""
+    cdef bint negative = numerator < 0
+    cdef uint64_t absolute = -<uint64_t>numerator if negative else <uint64_t>numerator
+    cdef uint64_t quotient = absolute // <uint64_t>denominator, rest = absolute % <uint64_t>denominator
+    if rest > <uint64_t>denominator - rest or (rest == <uint64_t>denominator - rest and quotient & 1):
+        quotient += 1
+    return -<int64_t>quotient if negative else <int64_t>quotient
+
+cdef int64_t MOST_UNITS = 1 << 62  # so that a difference of two does not overflow
+
+cdef bint count_amounts(PyObject *rates, Py_ssize_t lines, int64_t charged_uwh, Amounts *amounts) except -1:
+    """Compute what `Rates.amounts` does; False where that takes more than 64 bits, or a text without end."""
+    cdef int wrong = 0
+    cdef PyObject *cost_factors = FIELD(rates, COST_FACTORS)
+    cdef PyObject *net_factors = FIELD(rates, NET_FACTORS)
+    cdef int64_t cost_scale = whole_of(FIELD(rates, COST_SCALE), &wrong), net_scale = whole_of(FIELD(rates, NET_SCALE), &wrong)
+    cdef int64_t cost_units, net_units, units
+    cdef bint taxed = FIELD(rates, RATES_TAXED) is Py_True
+    cdef Py_ssize_t place
+    if whole_of(FIELD(rates, NET_DIVISOR), &wrong) != 1 or not 0 <= cost_scale <= 18 or not 0 <= net_scale <= 18:
+        return False
+    if not PyList_CheckExact(cost_factors) or not PyList_CheckExact(net_factors):
+        return False
+    if PyList_GET_SIZE(cost_factors) != lines or PyList_GET_SIZE(net_factors) != lines:
+        return False
+    units = product_of(charged_uwh, whole_of(FIELD(rates, COST_TOTAL), &wrong), &wrong)
+    net_units = product_of(charged_uwh, whole_of(FIELD(rates, NET_TOTAL), &wrong), &wrong)
+    cost_units = whole_of(FIELD(rates, COST_EXCESS), &wrong)
+    if wrong or units == INT64_MIN or net_units == INT64_MIN or cost_units < 1:
+        return False
+    cost_units = product_of(half_even(units, cost_units), whole_of(FIELD(rates, COST_LIFT), &wrong), &wrong)
+    units = whole_of(FIELD(rates, NET_EXCESS), &wrong)
+    if wrong or units < 1 or cost_units == INT64_MIN:
+        return False
+    net_units = half_even(net_units, units)
+    if not -MOST_UNITS < cost_units < MOST_UNITS or not -MOST_UNITS < net_units < MOST_UNITS:
+        return False
+    amounts.cost_length = write_units(amounts.cost, cost_units, MONEY)
+    amounts.net_length = write_units(amounts.net, net_units, MONEY)
+    amounts.tax_length = write_units(amounts.tax, cost_units - net_units, MONEY)
+    for place in range(lines):
+        units = product_of(charged_uwh, whole_of(PyList_GET_ITEM(cost_factors, place), &wrong), &wrong)
+        if wrong or units == INT64_MIN:
+            return False
+        amounts.line_cost_length[place] = write_units(amounts.line_cost[place], units, cost_scale)
+        if taxed:
+            units = product_of(charged_uwh, whole_of(PyList_GET_ITEM(net_factors, place), &wrong), &wrong)
+            if wrong or units == INT64_MIN:
+                return False
+            amounts.line_net_length[place] = write_units(amounts.line_net[place], units, net_scale)
+        else:
+            memcpy(amounts.line_net[place], amounts.line_cost[place], amounts.line_cost_length[place])
+            amounts.line_net_length[place] = amounts.line_cost_length[place]
+    return True
+
+cdef inline Py_ssize_t take_text(char *room, object text) except -2:
+    """Copy a text of Python's, and return its length; -1 where it is too long, or none."""
+    cdef Py_ssize_t length = 0
+    cdef const char *plain = plain_of(<PyObject *>text, &length)
+    if plain is NULL or length > AMOUNT_BYTES:
+        return -1
+    memcpy(room, plain, length)
+    return length
+
+cdef bint ask_amounts(object rates, Py_ssize_t lines, int64_t charged_uwh, Amounts *amounts) except -1:
+    """Ask Python for the amounts; False where they are not usual."""
+    cdef object charged = charged_uwh
+    cdef tuple said
+    cdef Py_ssize_t place
+    try:
+        said = rates.memo.get(charged) or rates.amounts(charged)
+    except Exception:
+        return False  # raised once more where somebody listens
+    if len(said) != 3 + 2 * lines:
+        return False
+    amounts.cost_length = take_text(amounts.cost, said[0])
+    amounts.net_length = take_text(amounts.net, said[1])
+    amounts.tax_length = take_text(amounts.tax, said[2])
+    if amounts.cost_length < 0 or amounts.net_length < 0 or amounts.tax_length < 0:
+        return False
+    for place in range(lines):
+        amounts.line_cost_length[place] = take_text(amounts.line_cost[place], said[3 + place])
+        amounts.line_net_length[place] = take_text(amounts.line_net[place], said[3 + lines + place])
+        if amounts.line_cost_length[place] < 0 or amounts.line_net_length[place] < 0:
+            return False
+    return True
+
+cdef inline char *write_quoted(char *at, const char *name, Py_ssize_t length, const char *text, Py_ssize_t text_length) noexcept nogil:
+    """Write a name, and a text in quotation marks."""
+    at = write(at, name, length)
+    at[0] = c'"'
+    at = write(at + 1, text, text_length)
+    at[0] = c'"'
+    return at + 1
+
+
+def publish(
+    list waiting not None, emit_all, slowly, bint at_once, now_s, dict held not None, pricer not None, tables not None
+):
+    """Publish and price intervals that wait for it, (interval_id, (interval, meter)), and return how many of them were usual.
+
+    Messages are put out by `emit_all(output, entries)`; what is not usual is done by `slowly(interval_id, interval, meter)`, in its turn.
+    `held` are those that wait until they are due, since when; with `at_once` nothing waits until it is whole.
+    """
+    cdef Publisher publisher = Publisher.__new__(Publisher)
+    cdef object changes = tables.changes
+    cdef object interval_id
+    cdef tuple of
+    publisher.emit_all, publisher.at_once, publisher.now_s, publisher.held = emit_all, at_once, now_s, held
+    publisher.pricer = pricer
+    publisher.plans, publisher.followed = pricer.terms()
+    publisher.intervals, publisher.fresh, publisher.changed = tables._intervals, tables._fresh, changes.intervals
+    publisher.priced, publisher.unsorted_priced = changes.priced, changes._unsorted_priced
+    publisher.interval_messages, publisher.priced_messages = [], []
+    for interval_id, of in waiting:
+        interval, meter = of
+        if not IS_OF(<PyObject *>interval, INTERVAL_TYPE) or FIELD(<PyObject *>interval, I_HELD) is Py_True:
+            if not publisher.publish_one(interval_id, interval, meter):
+                publisher.flush()
+                slowly(interval_id, interval, meter)
+                # Prices may have been asked for in order, which begins a new list.
+                publisher.unsorted_priced = changes._unsorted_priced
+    publisher.flush()
+    return publisher.count
+
+
+@cython.final
+cdef class Publisher:
+    """What a transaction publishes, and what it changes by that."""
+
+    cdef object emit_all, pricer, followed, now_s
+    cdef dict held, plans, intervals, changed, priced
+    cdef set fresh
+    cdef list unsorted_priced, interval_messages, priced_messages
+    cdef bint at_once
+    cdef Py_ssize_t count
+
+    cdef int flush(self) except -1:
+        if self.interval_messages:
+            messages, self.interval_messages = self.interval_messages, []
+            self.emit_all("intervals", messages)
+            messages, self.priced_messages = self.priced_messages, []
+            self.emit_all("priced", messages)
+        return 0
+
+    cdef bint publish_one(self, str interval_id, object interval, object meter) except -1:
+        cdef char room[STACK_BYTES]
+        cdef char text[STACK_BYTES]
+        cdef char *end
+        cdef char *at
+        cdef PyObject *own = <PyObject *>meter
+        cdef PyObject *meter_text
+        cdef PyObject *meter_id
+        cdef PyObject *readings
+        cdef PyObject *found
+        cdef PyObject *rates
+        cdef PyObject *lines
+        cdef PyObject *line
+        cdef Amounts amounts
+        cdef Summary summary
+        cdef int wrong = 0
+        cdef int64_t start_us, end_us, at_us, charged_uwh
+        cdef Py_ssize_t place, needed, count
+        cdef bytes before_id, after_id, key, published, whole
+        cdef bint complete
+        if not IS_OF(own, METER_TYPE) or not IS_OF(<PyObject *>interval, INTERVAL_TYPE):
+            return False
+        meter_text, meter_id = FIELD(own, METER_TEXT), FIELD(own, METER_ID)
+        if not IS_OF(meter_text, METER_TEXT_TYPE) or not PyTuple_Check(meter_id):
+            return False
+        # Whether it is whole: as `Interval.is_complete`, of records that lie in it.
+        start_us, end_us = whole_of(FIELD(<PyObject *>interval, I_START), &wrong), whole_of(FIELD(<PyObject *>interval, I_END), &wrong)
+        before_id, after_id = <bytes>FIELD(meter_text, TEXT_BEFORE), <bytes>FIELD(meter_text, TEXT_AFTER)
+        needed = room_for(before_id, after_id, <PyObject *>interval)
+        readings = FIELD(<PyObject *>interval, I_READINGS)
+        if wrong or not 0 <= needed <= STACK_BYTES or PyTuple_GET_SIZE(readings) == 0:
+            return False
+        at_us, complete = start_us, True
+        for place in range(PyTuple_GET_SIZE(readings)):
+            found = PyTuple_GET_ITEM(readings, place)
+            if whole_of(FIELD(found, R_START), &wrong) > at_us:
+                complete = False
+            at_us = max(at_us, whole_of(FIELD(found, R_END), &wrong))
+        complete = complete and at_us >= end_us
+        if wrong:
+            return False
+        if not complete and not self.at_once:
+            self.held.setdefault(interval_id, self.now_s)
+            return True
+        if interval_id not in self.fresh or interval_id in self.priced:
+            return False
+        # What it costs: as `PricePlan.price`, where one set of rates holds for all of it.
+        plan = self.plans.get((<object>PyTuple_GET_ITEM(meter_id, 0), <object>PyTuple_GET_ITEM(meter_id, 3)))
+        if plan is None:
+            try:
+                plan = self.pricer.plan(<object>PyTuple_GET_ITEM(meter_id, 0), <object>PyTuple_GET_ITEM(meter_id, 3))
+            except Exception:
+                return False
+        if not IS_OF(<PyObject *>plan, PLAN_TYPE) or FIELD(<PyObject *>plan, PLAN_CARBON) is not Py_None:
+            return False
+        if FIELD(<PyObject *>plan, PLAN_GRADUATED) is Py_True or <object>FIELD(meter_text, TEXT_PREFIX) in self.followed:
+            return False
+        span = <object>FIELD(<PyObject *>plan, PLAN_SPAN)
+        if not IS_OF(<PyObject *>span, SPAN_TYPE):
+            return False
+        at_us = whole_of(FIELD(<PyObject *>span, SPAN_END), &wrong)
+        if wrong or start_us < whole_of(FIELD(<PyObject *>span, SPAN_START), &wrong) or end_us > at_us:
+            return False
+        if not PyDict_CheckExact(FIELD(<PyObject *>span, SPAN_CELLS)):
+            return False
+        found = PyDict_GetItemWithError(<object>FIELD(<PyObject *>span, SPAN_CELLS), <object>FIELD(<PyObject *>interval, I_START))
+        if found is not NULL:
+            cell = <object>found
+        elif FIELD(<PyObject *>span, SPAN_PRICER) is Py_None:
+            return False
+        else:
+            try:
+                cell = span.pricer.cell(<object>FIELD(<PyObject *>interval, I_START))
+            except Exception:
+                return False
+        found = <PyObject *>cell
+        if not PyTuple_Check(found):
+            return False
+        rates = PyTuple_GET_ITEM(found, 1)
+        if end_us > whole_of(PyTuple_GET_ITEM(found, 0), &wrong) or PyTuple_GET_ITEM(found, 2) is not Py_None or wrong:
+            return False
+        if not IS_OF(rates, RATES_TYPE) or FIELD(rates, RATES_MISSING) is Py_True:
+            return False
+        lines = FIELD(rates, RATES_LINES)
+        if not PyTuple_CheckExact(lines) or PyTuple_GET_SIZE(FIELD(rates, RATES_GRADUATED)) or PyTuple_GET_SIZE(lines) > MOST_LINES:
+            return False
+        count = PyTuple_GET_SIZE(lines)
+        # Its public form.
+        end = write_interval(room, before_id, after_id, <PyObject *>interval, &summary, &wrong)
+        if wrong:
+            return False
+        charged_uwh = summary.energy_uwh
+        if (<object>PyTuple_GET_ITEM(meter_id, 2)) in (<object>FIELD(<PyObject *>plan, PLAN_CREDITED)):
+            charged_uwh = -charged_uwh
+        if not count_amounts(rates, count, charged_uwh, &amounts) and not ask_amounts(<object>rates, count, charged_uwh, &amounts):
+            return False
+        # Its price: as `encode_body` and `with_tail`.
+        needed = summary.head_bytes + PRICE_BYTES + length_of(FIELD(rates, RATES_CURRENCY)) + length_of(FIELD(rates, RATES_TARIFF))
+        for place in range(count):
+            line = PyTuple_GET_ITEM(lines, place)
+            needed += LINE_BYTES + length_of(PyTuple_GET_ITEM(line, 0)) + length_of(PyTuple_GET_ITEM(line, 1)) + length_of(PyTuple_GET_ITEM(line, 3))
+        if needed > STACK_BYTES:
+            return False
+        at = write(text, room, summary.head_bytes)
+        at = write(at, b',"status":"priced","reason":null', 32)
+        at = write_amount(at, b',"currency":', 12, FIELD(rates, RATES_CURRENCY), &wrong)
+        at = write_quoted(at, b',"cost":', 8, amounts.cost, amounts.cost_length)
+        at = write_quoted(at, b',"cost_excluding_tax":', 22, amounts.net, amounts.net_length)
+        at = write_quoted(at, b',"tax":', 7, amounts.tax, amounts.tax_length)
+        at = write(at, b',"carbon_g":null', 16)
+        at = write_amount(at, b',"tariff_id":', 13, FIELD(rates, RATES_TARIFF), &wrong)
+        at = write(at, b',"tariff_version":', 18)
+        at = write_whole_or_null(at, FIELD(rates, RATES_VERSION), &wrong)
+        at = write(at, b',"components":[', 15)
+        for place in range(count):
+            line = PyTuple_GET_ITEM(lines, place)
+            if place:
+                at[0] = c','
+                at += 1
+            at = write(at, b'{"charge_id":', 13)
+            at = write_text_or_null(at, PyTuple_GET_ITEM(line, 0), &wrong)
+            at = write(at, b',"band":', 8)
+            at = write_text_or_null(at, PyTuple_GET_ITEM(line, 1), &wrong)
+            at = write(at, b',"tier":', 8)
+            at = write_whole_or_null(at, PyTuple_GET_ITEM(line, 2), &wrong)
+            at = write(at, b',"start_time":"', 15)
+            at = write_instant(at, start_us)
+            at = write(at, b'","end_time":"', 14)
+            at = write_instant(at, end_us)
+            at = write(at, b'","energy_wh":', 14)
+            at = write_decimal(at, summary.energy_uwh)
+            at = write_amount(at, b',"rate":', 8, PyTuple_GET_ITEM(line, 3), &wrong)
+            at = write_quoted(at, b',"cost":', 8, amounts.line_cost[place], amounts.line_cost_length[place])
+            at = write_quoted(at, b',"cost_excluding_tax":', 22, amounts.line_net[place], amounts.line_net_length[place])
+            at[0] = c'}'
+            at += 1
+        at = write(at, b'],"submitted_at":"', 18)
+        at = write_instant(at, summary.submitted_ms * 1000)
+        at = write(at, b'","sequence":1}', 15)
+        if wrong:
+            return False
+        # From here on it is published, and nothing is left to Python.
+        key = interval_id.encode()
+        published = PyBytes_FromStringAndSize(room, end - room)
+        whole = PyBytes_FromStringAndSize(text, at - text)
+        settled = Interval(
+            <object>FIELD(<PyObject *>interval, I_START), <object>FIELD(<PyObject *>interval, I_END),
+            <object>FIELD(<PyObject *>interval, I_REVISION), False, <object>readings,
+        )
+        self.held.pop(interval_id, None)
+        if complete:
+            self.intervals.pop(interval_id, None)
+        else:
+            self.intervals[interval_id] = settled
+        self.changed[interval_id] = (settled, meter)
+        self.fresh.discard(interval_id)
+        self.unsorted_priced.append(interval_id)
+        self.priced[interval_id] = whole
+        self.interval_messages.append((key, published))
+        self.priced_messages.append((key, whole))
+        self.count += 1
+        if len(self.interval_messages) == WAITING:
+            self.flush()
+        return True
