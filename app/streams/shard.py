@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 REPRICE_SLICE: Final = 100
 """How many intervals are priced again before others have their turn: a record takes some turns from the socket to the inbox."""
 
-INBOX_RECORDS: Final = 4_000
+INBOX_RECORDS: Final = 3_000
 
 
 class Work(NamedTuple):
