@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final
@@ -13,7 +14,7 @@ from aiokafka.structs import TopicPartition
 
 from app.streams.config import StreamConfig
 from app.streams.fetch import fetch_parsed
-from app.streams.held import HELD_MARK, INTERVAL_MARK, Entry, is_held, mark_of
+from app.streams.held import HELD_MARK, INTERVAL_MARK, Entry, mark_of
 from app.streams.progress import Progress
 from app.streams.security import client_options
 from app.streams.store import PartitionStore
@@ -21,6 +22,7 @@ from app.streams.tables import AFTER, META_KEY, PRICED_MARK, decode_meta
 from app.streams.timeouts import REQUEST_TIMEOUT_MS
 from app.streams.topics import TopicNames
 from app.wire import compiled
+from app.wire.interval import HELD
 
 log = structlog.get_logger(__name__)
 
@@ -120,24 +122,25 @@ async def _apply(
         store.begin_bulk()
     while missing:
         fetched = await fetch_parsed(consumer, missing, POLL_MS / 1000)
-        for partition in _of_another_lineage(names, stores, fetched):
-            held[TopicPartition(names.intervals_changelog, partition)] = set()
-            missing.update(await _begin_anew(consumer, stores, partition, ends, progress))
-            fetched = {tp: records for tp, records in fetched.items() if tp.partition != partition}
+        anew: set[int] = set()
         for tp, records in fetched.items():
-            if tp.topic == names.priced:
-                entries = newest_entries(records, PRICED_MARK)
-            else:
-                entries = newest_entries(records, b"")
+            if tp.partition in anew:
+                continue
+            entries = newest_entries(records, PRICED_MARK if tp.topic == names.priced else b"")
+            if tp in held and _is_of_another_lineage(stores[tp], entries):
+                anew.add(tp.partition)
+                held[tp] = set()
+                missing.update(await _begin_anew(consumer, stores, tp.partition, ends, progress))
+                continue
+            if tp in held:
                 entries += _changed_marks(entries, held[tp])
             stores[tp].write(entries, {tp.topic: records[-1].offset + 1})
             progress.reach(tp, records[-1].offset + 1, len(records))
             await asyncio.sleep(_YIELD_S)  # Heartbeats, and those who ask how far it is, have their turn.
-        for tp in list(missing):
-            if await consumer.position(tp) >= ends[tp]:
-                stores[tp].write((), {tp.topic: ends[tp]})
-                progress.reach(tp, ends[tp])
-                missing.discard(tp)
+        for tp in [tp for tp in missing if await consumer.position(tp) >= ends[tp]]:
+            stores[tp].write((), {tp.topic: ends[tp]})
+            progress.reach(tp, ends[tp])
+            missing.discard(tp)
         now_s = time.monotonic()
         if now_s - reported_s > REPORT_EVERY_S and missing:
             reported_s = now_s
@@ -178,19 +181,14 @@ def report(progress: Progress, seconds: float) -> None:
     )
 
 
-def _of_another_lineage(
-    names: TopicNames, stores: dict[TopicPartition, PartitionStore], fetched: dict[TopicPartition, list[Any]]
-) -> set[int]:
-    """Return the partitions whose store was made from topics that have been deleted and created again since."""
-    found = set()
-    for tp, records in fetched.items():
-        kept = stores[tp].get(META_KEY)
-        if tp.topic != names.intervals_changelog or kept is None:
-            continue
-        lineage = decode_meta(kept).lineage
-        if any(r.key == META_KEY and r.value is not None and decode_meta(r.value).lineage != lineage for r in records):
-            found.add(tp.partition)
-    return found
+def _is_of_another_lineage(store: PartitionStore, entries: Sequence[Entry]) -> bool:
+    """Tell whether a store was made from topics that have been deleted and created again since; the entries are in order."""
+    kept = store.get(META_KEY)
+    at = bisect_left(entries, META_KEY, key=_KEY)
+    if kept is None or at == len(entries):
+        return False
+    key, value = entries[at]
+    return key == META_KEY and value is not None and decode_meta(value).lineage != decode_meta(kept).lineage
 
 
 def _held_keys(store: PartitionStore) -> set[bytes]:
@@ -212,7 +210,8 @@ def _changed_marks(entries: Sequence[Entry], held: set[bytes]) -> list[Entry]:
     """
     marks: list[Entry] = []
     for key, value in entries:
-        if is_held(key, value):
+        # `is_held`, without a call:
+        if value is not None and value.startswith(HELD) and key.startswith(INTERVAL_MARK):
             marked = mark_of(key)
             marks.append((marked, b""))
             held.add(marked)
