@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -63,7 +64,8 @@ async def producer(servers: str, at: TopicPartition) -> AsyncIterator[Transactio
 
 async def put(one: TransactionalProducer, at: TopicPartition, *values: bytes) -> int:
     """Send a batch, and return the offset of its first message."""
-    batch = batch_kind()(1_000_000, 1_700_000_000_000, transactional=True)
+    now_ms = time.time_ns() // 1_000_000  # brokers look every five minutes for what is older than a week, and delete it
+    batch = batch_kind()(1_000_000, now_ms, transactional=True)
     for value in values:
         batch.add(None, value, ())
     batch.close()
