@@ -27,6 +27,7 @@ from tests.cluster import create_topic
 pytestmark = pytest.mark.broker
 
 _numbers = count()
+_MARKERS_S = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +81,11 @@ async def commit(one: TransactionalProducer, at: TopicPartition, *values: bytes)
     await one.commit_transaction()
 
 
-async def committed(servers: str, at: TopicPartition) -> tuple[list[bytes], int | None]:
-    """Read what is committed of a topic, and the position of the group that is named after it."""
+async def committed(servers: str, at: TopicPartition, least: int = 0) -> tuple[list[bytes], int | None]:
+    """Read what is committed of a topic, and the position of the group that is named after it.
+
+    Wait until there are so many values at least: brokers write a transaction's markers after they have answered that it ends.
+    """
     consumer = AIOKafkaConsumer(
         bootstrap_servers=servers, group_id=at.topic, enable_auto_commit=False, isolation_level="read_committed"
     )
@@ -91,7 +95,8 @@ async def committed(servers: str, at: TopicPartition) -> tuple[list[bytes], int 
         await consumer.seek_to_beginning(at)
         end = (await consumer.end_offsets([at]))[at]
         values: list[bytes] = []
-        while await consumer.position(at) < end:
+        until_s = time.monotonic() + _MARKERS_S
+        while await consumer.position(at) < end or (len(values) < least and time.monotonic() < until_s):
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 values += [record.value for record in records if record.value is not None]
         return values, await consumer.committed(at)
@@ -124,7 +129,7 @@ def test_what_a_transaction_puts_out_and_its_position_are_there_together_or_not_
             await one.commit_transaction()
             await one.begin_transaction()
             await one.commit_transaction()
-        assert await committed(servers, at) == ([b"a", b"b", b"c", b"d"], 4)
+        assert await committed(servers, at, 4) == ([b"a", b"b", b"c", b"d"], 4)
 
     asyncio.run(scenario())
 
@@ -143,7 +148,7 @@ def test_batches_of_many_partitions_arrive_though_they_are_too_much_for_one_requ
             assert await committed(servers, tps[-1]) == ([], None)
             await one.commit_transaction()
         for tp in tps:
-            assert (await committed(servers, tp))[0] == values
+            assert (await committed(servers, tp, len(values)))[0] == values
 
     asyncio.run(scenario())
 
@@ -158,7 +163,7 @@ def test_a_batch_of_nearly_a_megabyte_arrives_as_it_was(servers: str) -> None:
             for _ in range(3):
                 await commit(one, at, *values)
             assert all(isinstance(each, FrameConnection) for each in one.client._conns.values())
-        assert await committed(servers, at) == (values * 3, None)
+        assert await committed(servers, at, 3 * len(values)) == (values * 3, None)
 
     asyncio.run(scenario())
 
@@ -173,7 +178,7 @@ def test_whoever_takes_an_id_over_ends_the_open_transaction_of_the_owner_before(
                 await commit(after, at, b"after")
                 with pytest.raises(ProducerFenced):
                     await before.commit_transaction()
-        assert await committed(servers, at) == ([b"after"], None)
+        assert await committed(servers, at, 1) == ([b"after"], None)
 
     asyncio.run(scenario())
 
@@ -215,7 +220,7 @@ def test_a_batch_that_is_late_on_its_way_does_not_become_part_of_the_next_transa
             one._txn_manager._sequence_numbers.clear()
             await put(one, at, b"next")
             await one.commit_transaction()
-        assert await committed(kafka, at) == ([b"in time", b"next"], None)
+        assert await committed(kafka, at, 2) == ([b"in time", b"next"], None)
 
     asyncio.run(scenario())
 
@@ -233,6 +238,6 @@ def test_an_end_that_is_asked_for_again_because_its_answer_was_lost_gets_the_sam
             assert again.error_code == 0
             assert (again.producer_id, again.producer_epoch) == who(one)
             await commit(one, at, b"y")
-        assert await committed(kafka, at) == ([b"x", b"y"], None)
+        assert await committed(kafka, at, 2) == ([b"x", b"y"], None)
 
     asyncio.run(scenario())
