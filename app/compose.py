@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from app.domain.tariffs import SeriesDay, Tariff
     from app.streams.agents import MeterApp
     from app.streams.held import Entry
-    from app.streams.pipeline import Metric, Output, Stage
+    from app.streams.outputs import Metric, Output
+    from app.streams.pipeline import Stage
 
 log = structlog.get_logger(__name__)
 

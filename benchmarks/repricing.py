@@ -22,7 +22,8 @@ from typing import Final, NamedTuple
 
 from app.domain.reference import Affected, ReferenceBook
 from app.streams.garbage import collect_rarely
-from app.streams.pipeline import Context, Output, Pipeline
+from app.streams.outputs import Output
+from app.streams.pipeline import Context, Pipeline
 from app.streams.shard import REPRICE_SLICE
 from app.streams.sources import Log, OfflineMessage
 from app.streams.store import PartitionStore, StoreCache

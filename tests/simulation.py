@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from app.domain.intervals import Interval
 from app.domain.reference import ReferenceBook
 from app.streams.held import INTERVAL_MARK, HeldMarks, is_held, mark_of
-from app.streams.pipeline import Context, Output, Pipeline
+from app.streams.outputs import Output
+from app.streams.pipeline import Context, Pipeline
 from app.streams.retention import NO_LIMITS, AgeLimits
 from app.streams.sources import Log, OfflineMessage
 from app.streams.tables import (

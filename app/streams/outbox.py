@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from app.streams.held import Entry
-from app.streams.pipeline import Output
+from app.streams.outputs import Output
 from app.streams.topics import TopicNames
 from app.wire import compiled
 

@@ -5,10 +5,10 @@ can contain stops it: a record whose handling raises is tried once more by itsel
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import takewhile
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import structlog
 
@@ -21,12 +21,12 @@ from app.domain.timeline import BEGINNING_US, END_US
 from app.streams.bucket import Bucketer
 from app.streams.cost import Outcome, Pricer
 from app.streams.faults import StoreError
-from app.streams.held import Entry
+from app.streams.outputs import Metric, Sink
 from app.streams.retention import NO_LIMITS, AgeLimits, Retention
 from app.streams.sources import Log, Origin, SourceMessage, origin_of, submitted_ms
 from app.streams.tables import Tables
 from app.streams.usual import usual
-from app.streams.validate import Meter, NamedIn, Place, instants, meter_id_of, named_in, reading_of
+from app.streams.validate import Meter, NamedIn, Place, meter_id_of, named_in, reading_of
 from app.streams.walks import Walk, Walks
 from app.wire.compiled import PublishedInterval
 from app.wire.partition import owner_of
@@ -34,39 +34,6 @@ from app.wire.record import batch_slices, decode_batch, decode_record, read_mess
 from app.wire.rejected import Position, encode_rejected
 
 events = structlog.get_logger(__name__)
-
-Output = Literal["intervals", "priced", "rejected", "records_by_location"]
-
-Metric = Literal[
-    "input",  # records that were decided here; the sum of the next four, so that none is lost unseen
-    "accepted",
-    "rejected",
-    "superseded",
-    "duplicate",
-    "forwarded",  # records that belong to another partition: they are input there, not here
-    "intervals",  # published on meter.intervals
-    "priced",  # published on meter.priced with a price
-    "pending",  # published on meter.priced while a tariff or a price is missing
-    "deleted",  # intervals that were older than what is kept
-]
-
-
-class Sink(Protocol):
-    """Where outputs go; all of them, the tables' changes and the position in the input are one transaction."""
-
-    def emit(
-        self,
-        output: Output,
-        key: bytes | None,
-        value: bytes | None,
-        *,
-        partition: int | None = None,
-        headers: Sequence[tuple[str, bytes]] = (),
-    ) -> None:
-        """Add a message to the outputs, None to delete; without a partition it goes to the pipeline's own."""
-
-    def emit_all(self, output: Output, entries: list[Entry]) -> None:
-        """Add messages, keys and values, to the outputs of the pipeline's own partition."""
 
 
 class Context(NamedTuple):
@@ -207,8 +174,11 @@ class Pipeline:
         self, record: MeterRecord, raw: bytes, record_num: int, message: SourceMessage, origin: Origin | None
     ) -> None:
         meter = self._meters.get(named_in(record)) or self._find_meter(record)
-        if meter is None:
-            self._send_away(record, raw, record_num, message, origin)
+        if isinstance(meter, Rejected):
+            self._reject(meter, raw, record_num, message, origin)
+            return
+        if isinstance(meter, int):
+            self._forward(meter, record.location_id, raw, self._first_published(message, record_num, origin))
             return
         place = (
             (submitted_ms(message.timestamp), self._source, message.offset, record_num)
@@ -231,32 +201,20 @@ class Pipeline:
         else:
             self._reject(verdict, raw, record_num, message, origin)
 
-    def _find_meter(self, record: MeterRecord) -> Meter | None:
-        """Return the meter of a record, and remember what it is named in records; None where it is unknown, or none of here."""
+    def _find_meter(self, record: MeterRecord) -> Meter | Rejected | int:
+        """Return the meter of a record, and remember what names it; or why there is none, or which partition it is of."""
         meter_id = meter_id_of(record)
         if isinstance(meter_id, Rejected):
-            return None
-        if owner_of(meter_id.location_id, self.context.partitions) != self.context.partition:
-            return None
-        meter = self.bucketer.meter(meter_id)
-        if meter is not None:
-            self._meters[named_in(record)] = meter
-        return meter
-
-    def _send_away(
-        self, record: MeterRecord, raw: bytes, record_num: int, message: SourceMessage, origin: Origin | None
-    ) -> None:
-        """Send a record without a meter here to its location's partition, or refuse it."""
-        meter_id = meter_id_of(record)
-        if isinstance(meter_id, Rejected):
-            self._reject(meter_id, raw, record_num, message, origin)
-            return
+            return meter_id
         owner = owner_of(meter_id.location_id, self.context.partitions)
         if owner != self.context.partition:
-            self._forward(owner, record.location_id, raw, self._first_published(message, record_num, origin))
-            return
-        sentence = f"location_id: {record.location_id!r} is not known (expected a location in meter.locations)"
-        self._reject(Rejected("unknown_location", sentence), raw, record_num, message, origin)
+            return owner
+        meter = self.bucketer.meter(meter_id)
+        if meter is None:
+            sentence = f"location_id: {record.location_id!r} is not known (expected a location in meter.locations)"
+            return Rejected("unknown_location", sentence)
+        self._meters[named_in(record)] = meter
+        return meter
 
     def _place_of(self, origin: Origin) -> Place:
         """Return the place of a record that was forwarded: where it was first published."""
@@ -532,10 +490,6 @@ def _meter_of(interval_id: str) -> MeterId:
     """Return the meter of an interval, by its id or the beginning of it."""
     location_id, device_id, flow, direction, _ = interval_id.split("|")
     return MeterId(location_id, device_id, flow, direction)  # type: ignore[arg-type]
-
-
-def _start_us(interval_id: str) -> int:
-    return instants[interval_id[interval_id.rindex("|") + 1 :]]
 
 
 def _internal(error: BaseException) -> Rejected:

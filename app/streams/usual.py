@@ -30,7 +30,7 @@ class Usual(Protocol):
         at: int,
         source: int,
         meters: dict[NamedIn, Meter],
-        find_meter: Callable[[MeterRecord], Meter | None],
+        find_meter: Callable[[MeterRecord], object],
         tables: Tables,
         retention: Retention,
         /,
