@@ -17,7 +17,7 @@ help: ## List the commands
 
 setup: $(STAMP) ## Create .venv with everything that is needed (the second time there is nothing to do)
 
-$(STAMP): requirements-dev.lock pyproject.toml $(wildcard app/*/_*.pyx app/*/_*.pxi)
+$(STAMP): requirements-dev.lock pyproject.toml $(wildcard app/*/_*.pyx app/*/_*.px[di])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "meterstream needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)."; \
 		echo "Name another one with: make setup PYTHON=/path/to/python3"; exit 1; }

@@ -418,7 +418,7 @@ class Partition:
             "priced": list(changes.priced.items()),
             "unsorted": (list(changes.unsorted), list(changes._unsorted_priced)),
             "others": (sorted(changes.deleted), changes.grids, changes.walks),
-            "live": list(tables._intervals.items()),
+            "live": [(name, tables.interval(name)) for name in tables._intervals],
             "fresh": set(tables._fresh),
             "held": list(pipeline._held_since_s.items()),
             "in flight": dict(pipeline._in_flight),

@@ -6,18 +6,22 @@ do, for what is usual; whatever else comes is left to them as it is, with nothin
 bytes: tests/unit/test_usual.py.
 
 A record is usual when each rule is sure to let it pass, its meter, its times and the interval around it have been met before, and
-no other record of its period is there. An interval is usual when its records lie in it, nothing was published of it before, and it
-has one tariff without tiers, whose rates hold for all of it.
+no other record of its period is there, or the very same. An interval is usual when its records lie in it, nothing was published of
+it before, and it has one tariff without tiers, whose rates hold for all of it.
 """
+
+from app.wire._batches cimport FetchedRecord
+from app.wire._compiled cimport PackedInterval, PackedReading, packed_of
 
 include "../wire/_writing.pxi"
 
 cimport cython
 from cpython.dict cimport PyDict_GetItemWithError
-from cpython.ref cimport Py_INCREF
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.math cimport fabs, rint
 from libc.stdint cimport INT64_MIN
 
+from app.domain.intervals import Interval
 from app.domain.energy import _SAFE_UWH, _TIE_MARGIN
 from app.domain.money import MONEY_DECIMALS
 from app.domain.pricing import PricePlan, Span
@@ -57,9 +61,6 @@ cdef extern from *:
     long long product_of(long long one, long long other, int *wrong)
 
 cdef extern from "Python.h":
-    object PyTuple_New(Py_ssize_t length)
-    void PyTuple_SET_ITEM(object of, Py_ssize_t place, PyObject *item)
-    void Py_INCREF_OF "Py_INCREF" (PyObject *of)
     int PyTuple_Check(PyObject *value)
     int PyList_CheckExact(PyObject *value)
     Py_ssize_t PyList_GET_SIZE(PyObject *value)
@@ -97,6 +98,7 @@ cdef Py_ssize_t NET_FACTORS, NET_SCALE, NET_DIVISOR, NET_TOTAL, NET_EXCESS
 NET_FACTORS, NET_SCALE, NET_DIVISOR, NET_TOTAL, NET_EXCESS = _offsets(
     Rates, ("_net_factors", "_net_scale", "_net_divisor", "_net_total", "_net_excess")
 )
+cdef PyObject *INTERVAL_TYPE = <PyObject *>Interval
 cdef PyObject *RECORD_TYPE = <PyObject *>MeterRecord
 cdef PyObject *METER_TYPE = <PyObject *>Meter
 cdef PyObject *METER_TEXT_TYPE = <PyObject *>MeterText
@@ -137,36 +139,56 @@ cdef int64_t energy_of(double value, str units, int64_t duration_us):
     return <int64_t>nearest if fabs(estimate - nearest) < SURE else -1
 
 
+cdef inline bint is_same_or_none(PyObject *one, PyObject *other):
+    """Tell whether two texts are the same, or both None; of others than plain ones it is not told."""
+    return one == other or (one is not Py_None and other is not Py_None and is_same(one, other))
+
+cdef bint is_in_order(PackedInterval of):
+    """Tell whether the records of an interval are in order of time, without overlaps, and take time, each of them."""
+    cdef Py_ssize_t place
+    if not of.in_order:
+        for place in range(of.count):
+            if of.readings[place].end_us <= of.readings[place].start_us:
+                return False
+            if place and of.readings[place].start_us < of.readings[place - 1].end_us:
+                return False
+        of.in_order = True
+    return True
+
+
 def take(
     list messages not None, Py_ssize_t at, source, dict meters not None, find_meter, tables not None, retention not None
 ):
-    """Take usual records, the values of messages from a place on, and return the place of the first that is not; all others are accepted.
+    """Take usual records, the values of messages from a place on.
 
-    `source` numbers where they were first published; `meters` are those that were met before, by what names them in a record, and
+    Return the place of the first that is not usual, and how many were there already; all others are accepted. `source` numbers
+    where they were first published; `meters` are those that were met before, by what names them in a record, and
     `find_meter(record)` finds others.
     """
     cdef Taker taker = Taker.__new__(Taker)
     cdef Py_ssize_t count = len(messages)
     cdef object window = retention.window, changes = tables.changes
     taker.source, taker.meters, taker.find_meter = source, meters, find_meter
-    taker.intervals, taker.fresh, taker.changed, taker.changes = tables._intervals, tables._fresh, changes.intervals, changes
+    taker.intervals, taker.fresh = tables._intervals, tables._fresh
+    taker.changed, taker.changes = changes.intervals, changes
     taker.next_us, taker.bounded = retention.next_us, window is not None
     if window is not None:
         taker.oldest_us, taker.ahead_us = window
     while at < count and taker.take(messages[at]):
         at += 1
-    return at
+    return at, taker.duplicates
 
 
 @cython.final
 cdef class Taker:
     """What records are taken with, and what the record before was about: meters report the same period one after the other."""
 
-    cdef object source, find_meter, changes
+    cdef object find_meter, changes
     cdef dict meters, intervals, changed
     cdef set fresh
     cdef bint bounded
-    cdef int64_t oldest_us, ahead_us, next_us
+    cdef int64_t source, oldest_us, ahead_us, next_us
+    cdef Py_ssize_t duplicates
     cdef object start_time, start, end_time, end, grid, place, bounds, bounds_text
 
     cdef int look_up(self, PyObject *start_time, PyObject *end_time) except -1:
@@ -201,15 +223,23 @@ cdef class Taker:
         cdef PyObject *of
         cdef PyObject *own
         cdef PyObject *found
-        cdef PyObject *other
-        cdef PyObject *readings = NULL
         cdef PyObject *confidence
+        cdef PackedInterval packed = None
+        cdef PackedReading *reading
         cdef int wrong = 0
-        cdef int64_t start_us, end_us, amount_uwh, submitted_ms, bound_us, begin_us
-        cdef double value
-        cdef Py_ssize_t place, count = 0
-        cdef object raw = message.value, record, meter, interval_id, interval, reading, merged, timestamp
-        if type(raw) is not bytes or PyBytes_GET_SIZE(raw) > SHORT_VALUE or message.headers:
+        cdef int64_t start_us, end_us, amount_uwh, submitted_ms, offset, bound_us, begin_us, close_us
+        cdef double value, sure
+        cdef Py_ssize_t place
+        cdef object raw, record, meter, interval_id, headers, number
+        if type(message) is FetchedRecord:
+            raw, headers = (<FetchedRecord>message).value, (<FetchedRecord>message).headers
+            submitted_ms, offset = (<FetchedRecord>message).timestamp, (<FetchedRecord>message).offset
+        else:
+            raw, headers, number = message.value, message.headers, message.timestamp
+            submitted_ms = whole_of(<PyObject *>number, &wrong)
+            number = message.offset
+            offset = whole_of(<PyObject *>number, &wrong)
+        if wrong or type(raw) is not bytes or PyBytes_GET_SIZE(raw) > SHORT_VALUE or headers:
             return False
         try:
             record = decode(raw)
@@ -238,13 +268,10 @@ cdef class Taker:
             return False
         start_us, end_us = whole_of(<PyObject *>self.start, &wrong), whole_of(<PyObject *>self.end, &wrong)
         bound_us = whole_of(PyTuple_GET_ITEM(<PyObject *>self.bounds, 0), &wrong)
+        close_us = whole_of(PyTuple_GET_ITEM(<PyObject *>self.bounds, 1), &wrong)
         if wrong or start_us < EARLIEST or end_us > LATEST or end_us <= start_us or end_us >= self.next_us:
             return False
-        if end_us > whole_of(PyTuple_GET_ITEM(<PyObject *>self.bounds, 1), &wrong):
-            return False
-        timestamp = message.timestamp
-        submitted_ms = whole_of(<PyObject *>timestamp, &wrong)
-        if wrong or not 0 <= submitted_ms <= LATEST // 1000 or not PyFloat_CheckExact(FIELD(of, M_VALUE)):
+        if end_us > close_us or not 0 <= submitted_ms <= LATEST // 1000 or not PyFloat_CheckExact(FIELD(of, M_VALUE)):
             return False
         value = PyFloat_AS_DOUBLE(FIELD(of, M_VALUE))
         if not 0 <= value <= USUAL_VALUE:
@@ -259,6 +286,7 @@ cdef class Taker:
             return False
         if self.bounded and (start_us < self.oldest_us or end_us > submitted_ms * 1000 + self.ahead_us):
             return False
+        sure = 1.0 if confidence is Py_None else PyFloat_AS_DOUBLE(confidence)
         # The interval: as `Bucketer.place` and `intervals.place` find and change it.
         found = FIELD(own, METER_LATEST)
         if found is not Py_None and whole_of(found, &wrong) == bound_us:
@@ -268,42 +296,63 @@ cdef class Taker:
             meter.latest_us, meter.latest_id = self.bounds[0], interval_id
         found = FIELD(own, METER_NEWEST)
         begin_us = -1 if found is Py_None else whole_of(found, &wrong)
-        interval = None
+        place = 0
         if bound_us <= begin_us:
-            interval = self.intervals.get(interval_id)
-            if not IS_OF(<PyObject *>interval, INTERVAL_TYPE):
+            found = PyDict_GetItemWithError(self.intervals, interval_id)
+            if found is NULL:
                 return False
-            readings = FIELD(<PyObject *>interval, I_READINGS)
-            count = PyTuple_GET_SIZE(readings)
-            if not 0 < count < MOST_READINGS:
+            packed = <PackedInterval>found if type(<object>found) is PackedInterval else packed_of(found, meter)
+            if packed is None or packed.start_us != bound_us or packed.end_us != close_us or not is_in_order(packed):
                 return False
-            for place in range(count):
-                other = PyTuple_GET_ITEM(readings, place)
-                if whole_of(FIELD(other, R_START), &wrong) >= start_us or whole_of(FIELD(other, R_END), &wrong) > start_us:
-                    return False  # they overlap, or are not in order of time
+            if not 0 < packed.count < MOST_READINGS:
+                return False
+            place = packed.count
+            while place and packed.readings[place - 1].start_us >= end_us:
+                place -= 1
+            # What stands before that place begins before our end; what stands before that, ends before its beginning.
+            if place and packed.readings[place - 1].end_us > start_us:
+                reading = &packed.readings[place - 1]
+                if reading.start_us != start_us or reading.end_us != end_us or reading.energy_uwh != amount_uwh or wrong:
+                    return False
+                if reading.confidence != sure or not is_same_or_none(reading.reference, FIELD(of, M_REFERENCE)):
+                    return False
+                if not is_same_or_none(reading.session, FIELD(of, M_SESSION)):
+                    return False
+                if (
+                    offset > reading.offset
+                    if self.source == reading.source
+                    else submitted_ms > reading.submitted_ms
+                    or (submitted_ms == reading.submitted_ms and self.source > reading.source)
+                ):
+                    # There is nothing to publish, but later ones must yield.
+                    reading.submitted_ms, reading.source, reading.offset, reading.number = submitted_ms, self.source, offset, 0
+                    self.keep(interval_id, packed, meter)
+                self.duplicates += 1
+                return True
         if wrong:
             return False
-        reading = Reading(
-            self.start, self.end, amount_uwh, 1.0 if confidence is Py_None else <object>confidence, timestamp, self.source,
-            message.offset, 0, <object>FIELD(of, M_REFERENCE), <object>FIELD(of, M_SESSION),
-        )
-        if interval is None:
-            self.fresh.add(interval_id)
-            interval = Interval(self.bounds[0], self.bounds[1], 1, True, (reading,))
+        if packed is None:
+            packed = PackedInterval.__new__(PackedInterval)
+            packed.start_us, packed.end_us, packed.revision, packed.in_order = bound_us, close_us, 1, True
             meter.newest_start_us = self.bounds[0]
-        else:
-            merged = PyTuple_New(count + 1)
-            for place in range(count):
-                Py_INCREF_OF(PyTuple_GET_ITEM(readings, place))
-                PyTuple_SET_ITEM(merged, place, PyTuple_GET_ITEM(readings, place))
-            Py_INCREF(reading)
-            PyTuple_SET_ITEM(merged, count, <PyObject *>reading)
-            interval = Interval(self.bounds[0], self.bounds[1], <object>FIELD(<PyObject *>interval, I_REVISION), True, merged)
-        self.intervals[interval_id] = interval
-        if interval_id not in self.changed:
-            self.changes.unsorted.append(interval_id)
-        self.changed[interval_id] = (interval, meter)
+            self.fresh.add(interval_id)
+        reading = packed.insert(place, <object>FIELD(of, M_REFERENCE), <object>FIELD(of, M_SESSION))
+        reading.start_us, reading.end_us, reading.energy_uwh, reading.confidence = start_us, end_us, amount_uwh, sure
+        reading.submitted_ms, reading.source, reading.offset, reading.number = submitted_ms, self.source, offset, 0
+        packed.held = True
+        self.keep(interval_id, packed, meter)
         return True
+
+    cdef int keep(self, object interval_id, PackedInterval packed, object meter) except -1:
+        """Let the tables have a changed interval."""
+        cdef PyObject *found = PyDict_GetItemWithError(self.changed, interval_id)
+        if found is NULL:
+            self.changes.unsorted.append(interval_id)  # another list once somebody has asked for the ids in order
+        elif found == <PyObject *>packed and packed.meter is meter:
+            return 0  # then they have it
+        packed.meter = meter
+        self.changed[interval_id] = self.intervals[interval_id] = packed
+        return 0
 
 
 # Intervals
@@ -313,6 +362,7 @@ cdef enum:
     MOST_LINES = 8
     PRICE_BYTES = 600  # what is written beside the texts of a price
     LINE_BYTES = 400
+    FIRST_ROOM = 4096
     WAITING = 128  # messages that are put out together
 
 cdef struct Amounts:
@@ -464,8 +514,8 @@ def publish(
     """
     cdef Publisher publisher = Publisher.__new__(Publisher)
     cdef object changes = tables.changes
-    cdef object interval_id
-    cdef tuple of
+    cdef object interval_id, of, interval, meter
+    cdef PackedInterval packed
     publisher.emit_all, publisher.at_once, publisher.now_s, publisher.held = emit_all, at_once, now_s, held
     publisher.pricer = pricer
     publisher.plans, publisher.followed = pricer.terms()
@@ -473,13 +523,18 @@ def publish(
     publisher.priced, publisher.unsorted_priced = changes.priced, changes._unsorted_priced
     publisher.interval_messages, publisher.priced_messages = [], []
     for interval_id, of in waiting:
-        interval, meter = of
-        if not IS_OF(<PyObject *>interval, INTERVAL_TYPE) or FIELD(<PyObject *>interval, I_HELD) is Py_True:
-            if not publisher.publish_one(interval_id, interval, meter):
-                publisher.flush()
-                slowly(interval_id, interval, meter)
-                # Prices may have been asked for in order, which begins a new list.
-                publisher.unsorted_priced = changes._unsorted_priced
+        if type(of) is PackedInterval:
+            packed, meter = of, (<PackedInterval>of).meter
+        else:
+            interval, meter = of
+            packed = packed_of(<PyObject *>interval, meter)
+        if packed is not None and not packed.held:
+            continue
+        if packed is None or not publisher.publish_one(interval_id, packed, meter):
+            publisher.flush()
+            slowly(interval_id, of[0], meter)
+            # Prices may have been asked for in order, which begins a new list.
+            publisher.unsorted_priced = changes._unsorted_priced
     publisher.flush()
     return publisher.count
 
@@ -494,6 +549,8 @@ cdef class Publisher:
     cdef list unsorted_priced, interval_messages, priced_messages
     cdef bint at_once
     cdef Py_ssize_t count
+    cdef char *rooms[2]
+    cdef Py_ssize_t sizes[2]
 
     cdef int flush(self) except -1:
         if self.interval_messages:
@@ -503,47 +560,53 @@ cdef class Publisher:
             self.emit_all("priced", messages)
         return 0
 
-    cdef bint publish_one(self, str interval_id, object interval, object meter) except -1:
-        cdef char room[STACK_BYTES]
-        cdef char text[STACK_BYTES]
+    cdef char *room_of(self, int number, Py_ssize_t needed) except NULL:
+        """Return memory to write in; what was there is lost when it grows."""
+        cdef char *room
+        if needed > self.sizes[number]:
+            needed = max(needed, FIRST_ROOM)
+            room = <char *>PyMem_Realloc(self.rooms[number], needed)
+            if room is NULL:
+                raise MemoryError
+            self.rooms[number], self.sizes[number] = room, needed
+        return self.rooms[number]
+
+    def __dealloc__(self):
+        PyMem_Free(self.rooms[0])
+        PyMem_Free(self.rooms[1])
+
+    cdef bint publish_one(self, str interval_id, PackedInterval packed, object meter) except -1:
+        cdef char *room
+        cdef char *text
         cdef char *end
         cdef char *at
         cdef PyObject *own = <PyObject *>meter
         cdef PyObject *meter_text
         cdef PyObject *meter_id
-        cdef PyObject *readings
         cdef PyObject *found
         cdef PyObject *rates
         cdef PyObject *lines
         cdef PyObject *line
         cdef Amounts amounts
-        cdef Summary summary
+        cdef Summary summary = Summary(0, 0, 0)
         cdef int wrong = 0
-        cdef int64_t start_us, end_us, at_us, charged_uwh
+        cdef int64_t at_us, charged_uwh
         cdef Py_ssize_t place, needed, count
         cdef bytes before_id, after_id, key, published, whole
+        cdef object start_us
         cdef bint complete
-        if not IS_OF(own, METER_TYPE) or not IS_OF(<PyObject *>interval, INTERVAL_TYPE):
+        if not IS_OF(own, METER_TYPE) or packed.count == 0:
             return False
         meter_text, meter_id = FIELD(own, METER_TEXT), FIELD(own, METER_ID)
         if not IS_OF(meter_text, METER_TEXT_TYPE) or not PyTuple_Check(meter_id):
             return False
         # Whether it is whole: as `Interval.is_complete`, of records that lie in it.
-        start_us, end_us = whole_of(FIELD(<PyObject *>interval, I_START), &wrong), whole_of(FIELD(<PyObject *>interval, I_END), &wrong)
-        before_id, after_id = <bytes>FIELD(meter_text, TEXT_BEFORE), <bytes>FIELD(meter_text, TEXT_AFTER)
-        needed = room_for(before_id, after_id, <PyObject *>interval)
-        readings = FIELD(<PyObject *>interval, I_READINGS)
-        if wrong or not 0 <= needed <= STACK_BYTES or PyTuple_GET_SIZE(readings) == 0:
-            return False
-        at_us, complete = start_us, True
-        for place in range(PyTuple_GET_SIZE(readings)):
-            found = PyTuple_GET_ITEM(readings, place)
-            if whole_of(FIELD(found, R_START), &wrong) > at_us:
+        at_us, complete = packed.start_us, True
+        for place in range(packed.count):
+            if packed.readings[place].start_us > at_us:
                 complete = False
-            at_us = max(at_us, whole_of(FIELD(found, R_END), &wrong))
-        complete = complete and at_us >= end_us
-        if wrong:
-            return False
+            at_us = max(at_us, packed.readings[place].end_us)
+        complete = complete and at_us >= packed.end_us
         if not complete and not self.at_once:
             self.held.setdefault(interval_id, self.now_s)
             return True
@@ -564,25 +627,26 @@ cdef class Publisher:
         if not IS_OF(<PyObject *>span, SPAN_TYPE):
             return False
         at_us = whole_of(FIELD(<PyObject *>span, SPAN_END), &wrong)
-        if wrong or start_us < whole_of(FIELD(<PyObject *>span, SPAN_START), &wrong) or end_us > at_us:
+        if wrong or packed.start_us < whole_of(FIELD(<PyObject *>span, SPAN_START), &wrong) or packed.end_us > at_us:
             return False
         if not PyDict_CheckExact(FIELD(<PyObject *>span, SPAN_CELLS)):
             return False
-        found = PyDict_GetItemWithError(<object>FIELD(<PyObject *>span, SPAN_CELLS), <object>FIELD(<PyObject *>interval, I_START))
+        start_us = packed.start_us
+        found = PyDict_GetItemWithError(<object>FIELD(<PyObject *>span, SPAN_CELLS), start_us)
         if found is not NULL:
             cell = <object>found
         elif FIELD(<PyObject *>span, SPAN_PRICER) is Py_None:
             return False
         else:
             try:
-                cell = span.pricer.cell(<object>FIELD(<PyObject *>interval, I_START))
+                cell = span.pricer.cell(start_us)
             except Exception:
                 return False
         found = <PyObject *>cell
         if not PyTuple_Check(found):
             return False
         rates = PyTuple_GET_ITEM(found, 1)
-        if end_us > whole_of(PyTuple_GET_ITEM(found, 0), &wrong) or PyTuple_GET_ITEM(found, 2) is not Py_None or wrong:
+        if packed.end_us > whole_of(PyTuple_GET_ITEM(found, 0), &wrong) or PyTuple_GET_ITEM(found, 2) is not Py_None or wrong:
             return False
         if not IS_OF(rates, RATES_TYPE) or FIELD(rates, RATES_MISSING) is Py_True:
             return False
@@ -591,7 +655,9 @@ cdef class Publisher:
             return False
         count = PyTuple_GET_SIZE(lines)
         # Its public form.
-        end = write_interval(room, before_id, after_id, <PyObject *>interval, &summary, &wrong)
+        before_id, after_id = <bytes>FIELD(meter_text, TEXT_BEFORE), <bytes>FIELD(meter_text, TEXT_AFTER)
+        room = self.room_of(0, room_for(before_id, after_id, packed))
+        end = write_interval(room, before_id, after_id, packed, &summary, &wrong)
         if wrong:
             return False
         charged_uwh = summary.energy_uwh
@@ -604,8 +670,7 @@ cdef class Publisher:
         for place in range(count):
             line = PyTuple_GET_ITEM(lines, place)
             needed += LINE_BYTES + length_of(PyTuple_GET_ITEM(line, 0)) + length_of(PyTuple_GET_ITEM(line, 1)) + length_of(PyTuple_GET_ITEM(line, 3))
-        if needed > STACK_BYTES:
-            return False
+        text = self.room_of(1, needed)
         at = write(text, room, summary.head_bytes)
         at = write(at, b',"status":"priced","reason":null', 32)
         at = write_amount(at, b',"currency":', 12, FIELD(rates, RATES_CURRENCY), &wrong)
@@ -629,9 +694,9 @@ cdef class Publisher:
             at = write(at, b',"tier":', 8)
             at = write_whole_or_null(at, PyTuple_GET_ITEM(line, 2), &wrong)
             at = write(at, b',"start_time":"', 15)
-            at = write_instant(at, start_us)
+            at = write_instant(at, packed.start_us)
             at = write(at, b'","end_time":"', 14)
-            at = write_instant(at, end_us)
+            at = write_instant(at, packed.end_us)
             at = write(at, b'","energy_wh":', 14)
             at = write_decimal(at, summary.energy_uwh)
             at = write_amount(at, b',"rate":', 8, PyTuple_GET_ITEM(line, 3), &wrong)
@@ -648,16 +713,13 @@ cdef class Publisher:
         key = interval_id.encode()
         published = PyBytes_FromStringAndSize(room, end - room)
         whole = PyBytes_FromStringAndSize(text, at - text)
-        settled = Interval(
-            <object>FIELD(<PyObject *>interval, I_START), <object>FIELD(<PyObject *>interval, I_END),
-            <object>FIELD(<PyObject *>interval, I_REVISION), False, <object>readings,
-        )
+        packed.held = False
         self.held.pop(interval_id, None)
         if complete:
             self.intervals.pop(interval_id, None)
         else:
-            self.intervals[interval_id] = settled
-        self.changed[interval_id] = (settled, meter)
+            self.intervals[interval_id] = packed
+        self.changed[interval_id] = packed
         self.fresh.discard(interval_id)
         self.unsorted_priced.append(interval_id)
         self.priced[interval_id] = whole

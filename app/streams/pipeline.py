@@ -111,8 +111,13 @@ class Pipeline:
         at, count = 0, len(given)
         while True:
             first = at
-            at = compiled.take(given, at, self._source, self._meters, self._find_meter, self.tables, self.retention)
-            self._accepted += at - first
+            at, duplicates = compiled.take(
+                given, at, self._source, self._meters, self._find_meter, self.tables, self.retention
+            )
+            self._accepted += at - first - duplicates
+            if duplicates:
+                self.metrics["input"] += duplicates
+                self.metrics["duplicate"] += duplicates
             if at >= count:
                 break
             self._take(given[at])

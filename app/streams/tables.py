@@ -16,6 +16,7 @@ from app.domain.intervals import Interval
 from app.streams.held import HELD_MARK, INTERVAL_MARK, Entry
 from app.streams.ledger import prefix_of
 from app.streams.validate import Meter, instants
+from app.wire.compiled import Packed
 from app.wire.interval import decode_state, encode_states, instant_texts
 
 PRICED_MARK: Final = b"p"
@@ -99,7 +100,7 @@ class Changes:
 
     def __init__(self) -> None:
         """Begin with nothing."""
-        self.intervals: dict[str, tuple[Interval, Meter]] = {}
+        self.intervals: dict[str, tuple[Interval, Meter] | Packed] = {}
         self._ids_of_meter: dict[str, list[str]] = {}
         self.unsorted: list[str] = []
         self.deleted: set[str] = set()
@@ -147,7 +148,7 @@ class Tables:
         """Stand on a store; at most about `live_limit` intervals stay in memory."""
         self._store = store
         self._live_limit = live_limit
-        self._intervals: dict[str, Interval] = {}
+        self._intervals: dict[str, Interval | Packed] = {}
         self._fresh: set[str] = set()
         self.changes = Changes()
         self.intervals: Final = _IntervalView(self)
@@ -167,14 +168,15 @@ class Tables:
         """Return the state of an interval."""
         found = self._intervals.get(interval_id)
         if found is not None:
-            return found
+            return found if isinstance(found, Interval) else found[0]
         changed = self.changes.intervals.get(interval_id)
         if changed is not None:
             return changed[0]
         value = self._store.get(INTERVAL_MARK + interval_id.encode())
-        if value is not None:
-            found = self._intervals[interval_id] = decode_state(value)
-        return found
+        if value is None:
+            return None
+        state = self._intervals[interval_id] = decode_state(value)
+        return state
 
     def put_interval(self, interval_id: str, interval: Interval, meter: Meter) -> None:
         """Replace the state of an interval. Hot."""
@@ -285,11 +287,11 @@ class Tables:
         for key, value in stored:
             own = key[1:]
             interval_id = own.decode()
-            interval = live.get(interval_id)
+            interval: Interval | None = None
+            if interval_id in live or interval_id in changes.intervals:
+                interval = self.interval(interval_id)
             if interval is None:
-                interval = (
-                    changes.intervals[interval_id][0] if interval_id in changes.intervals else decode_state(value)
-                )
+                interval = decode_state(value)
             before = published.get(interval_id) or priced.get(PRICED_MARK + own)
             found.append((interval_id, interval, before))
         return found

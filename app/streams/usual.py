@@ -14,6 +14,7 @@ from app.streams.retention import Retention
 from app.streams.tables import Tables
 from app.streams.validate import Meter, NamedIn
 from app.wire import compiled
+from app.wire.compiled import Packed
 
 try:
     from app.streams import _usual  # type: ignore[attr-defined]
@@ -34,15 +35,17 @@ class Usual(Protocol):
         tables: Tables,
         retention: Retention,
         /,
-    ) -> int:
-        """Take usual records, the values of messages from a place on; return the place of the first that is not.
+    ) -> tuple[int, int]:
+        """Take usual records, the values of messages from a place on.
 
-        `source` numbers where they were first published; `meters` are those that were met before, `find_meter` finds others.
+        Return the place of the first that is not usual, and how many were there already: those are duplicates, all others
+        accepted. `source` numbers where they were first published; `meters` are those that were met before, `find_meter`
+        finds others.
         """
 
     def publish(  # noqa: PLR0917
         self,
-        waiting: list[tuple[str, tuple[Interval, Meter]]],
+        waiting: list[tuple[str, tuple[Interval, Meter] | Packed]],
         emit_all: Callable[[Any, list[Entry]], None],
         slowly: Callable[[str, Interval, Meter], None],
         at_once: bool,  # noqa: FBT001

@@ -330,11 +330,6 @@ cdef inline bytes read_bytes(const char **at, const char *end, bint *wrong):
 cdef class FetchedRecord:
     """One record: what the client's own parser says of it."""
 
-    cdef readonly bytes key, value
-    cdef readonly int64_t offset, timestamp
-    cdef readonly int timestamp_type
-    cdef readonly object headers
-
     @property
     def checksum(self):
         """There is one of the whole batch only."""

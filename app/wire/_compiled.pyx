@@ -5,9 +5,15 @@ Each has its twin in Python (`app.wire.interval`, `app.wire.priced`), which says
 else comes, and its twin writes that. Both write the same bytes: tests/unit/test_compiled.py.
 """
 
+from app.domain.intervals import Interval
+from app.domain.records import Reading
+
 include "_writing.pxi"
 
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
+cimport cython
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from cpython.ref cimport Py_INCREF
+from libc.string cimport memmove
 
 from app.domain.rates import Component, IntervalPrice
 
@@ -25,6 +31,122 @@ cdef PyObject *PRICE_TYPE = <PyObject *>IntervalPrice
 cdef PyObject *COMPONENT_TYPE = <PyObject *>Component
 
 
+# Intervals, as numbers
+
+cdef Py_ssize_t I_START, I_END, I_REVISION, I_HELD, I_READINGS
+I_START, I_END, I_REVISION, I_HELD, I_READINGS = _offsets(
+    Interval, ("start_us", "end_us", "revision", "held", "readings")
+)
+cdef Py_ssize_t R_START, R_END, R_ENERGY, R_CONFIDENCE, R_SUBMITTED, R_SOURCE, R_OFFSET, R_NUMBER, R_REFERENCE, R_SESSION
+R_START, R_END, R_ENERGY, R_CONFIDENCE, R_SUBMITTED, R_SOURCE, R_OFFSET, R_NUMBER, R_REFERENCE, R_SESSION = _offsets(
+    Reading, Reading.__struct_fields__
+)
+cdef PyObject *INTERVAL_TYPE = <PyObject *>Interval
+cdef PyObject *READING_TYPE = <PyObject *>Reading
+
+cdef extern from "Python.h":
+    void Py_DECREF_OF "Py_DECREF" (PyObject *of)
+
+
+@cython.final
+@cython.freelist(1024)
+@cython.no_gc
+cdef class PackedInterval:
+    """The state of an interval as numbers, and its meter: one piece of memory, where `Interval` is a dozen objects.
+
+    To Python it is the pair (interval, meter); each look makes the `Interval` anew. Unlike that it is changed in place: it belongs to
+    the tables of one partition, which are forgotten with the transaction that is lost. `in_order` tells that its readings are known
+    to be in order of time, without overlaps, and to take time, each of them.
+    """
+
+    def __cinit__(self):
+        self.readings, self.room = self.own, 2
+
+    def __dealloc__(self):
+        cdef Py_ssize_t place
+        for place in range(self.count):
+            Py_DECREF_OF(self.readings[place].reference)
+            Py_DECREF_OF(self.readings[place].session)
+        if self.readings != self.own:
+            PyMem_Free(self.readings)
+
+    cdef PackedReading *insert(self, Py_ssize_t place, object reference, object session) except NULL:
+        """Make room for a reading with two texts or None, before one that stands at a place; the numbers are the caller's to write."""
+        cdef PackedReading *readings = self.readings
+        if self.count == self.room:
+            readings = <PackedReading *>PyMem_Realloc(
+                NULL if readings == self.own else readings, 2 * self.room * sizeof(PackedReading)
+            )
+            if readings is NULL:
+                raise MemoryError
+            if self.readings == self.own:
+                memcpy(readings, self.own, self.count * sizeof(PackedReading))
+            self.readings, self.room = readings, 2 * self.room
+        if place < self.count:
+            memmove(&readings[place + 1], &readings[place], (self.count - place) * sizeof(PackedReading))
+        self.count += 1
+        Py_INCREF(reference)
+        Py_INCREF(session)
+        readings[place].reference, readings[place].session = <PyObject *>reference, <PyObject *>session
+        return &readings[place]
+
+    cdef object interval(self):
+        cdef Py_ssize_t place
+        cdef PackedReading *of
+        cdef list readings = []
+        for place in range(self.count):
+            of = &self.readings[place]
+            readings.append(Reading(
+                of.start_us, of.end_us, of.energy_uwh, of.confidence, of.submitted_ms, of.source, of.offset, of.number,
+                <object>of.reference, <object>of.session,
+            ))
+        return Interval(self.start_us, self.end_us, self.revision, bool(self.held), tuple(readings))
+
+    def __getitem__(self, Py_ssize_t place):
+        if place == 0:
+            return self.interval()
+        if place == 1:
+            return self.meter
+        raise IndexError(place)
+
+    def __len__(self):
+        return 2
+
+
+cdef PackedInterval packed_of(PyObject *interval, object meter):
+    """Return the state of an interval as numbers; None where there is one that has more than 64 bits, or is none."""
+    cdef PyObject *readings
+    cdef PyObject *of
+    cdef PackedReading *to
+    cdef Py_ssize_t place
+    cdef int wrong = 0
+    cdef PackedInterval packed
+    if not IS_OF(interval, INTERVAL_TYPE):
+        return None
+    readings = FIELD(interval, I_READINGS)
+    if readings is NULL or not PyTuple_CheckExact(readings):
+        return None
+    packed = PackedInterval.__new__(PackedInterval)
+    packed.start_us, packed.end_us = whole_of(FIELD(interval, I_START), &wrong), whole_of(FIELD(interval, I_END), &wrong)
+    packed.revision, packed.held = whole_of(FIELD(interval, I_REVISION), &wrong), FIELD(interval, I_HELD) is Py_True
+    packed.meter = meter
+    for place in range(PyTuple_GET_SIZE(readings)):
+        of = PyTuple_GET_ITEM(readings, place)
+        if wrong or not IS_OF(of, READING_TYPE) or not PyFloat_CheckExact(FIELD(of, R_CONFIDENCE)):
+            return None
+        to = packed.insert(place, <object>FIELD(of, R_REFERENCE), <object>FIELD(of, R_SESSION))
+        to.start_us, to.end_us = whole_of(FIELD(of, R_START), &wrong), whole_of(FIELD(of, R_END), &wrong)
+        to.energy_uwh, to.confidence = whole_of(FIELD(of, R_ENERGY), &wrong), PyFloat_AS_DOUBLE(FIELD(of, R_CONFIDENCE))
+        to.submitted_ms, to.source = whole_of(FIELD(of, R_SUBMITTED), &wrong), whole_of(FIELD(of, R_SOURCE), &wrong)
+        to.offset, to.number = whole_of(FIELD(of, R_OFFSET), &wrong), whole_of(FIELD(of, R_NUMBER), &wrong)
+    return None if wrong else packed
+
+
+def pack(interval, meter):
+    """Return the state of an interval as numbers, with its meter, or None."""
+    return packed_of(<PyObject *>interval, meter)
+
+
 # Published intervals
 
 def head(bytes before_id not None, bytes after_id not None, interval, energy_uwh, covered_us):
@@ -32,17 +154,17 @@ def head(bytes before_id not None, bytes after_id not None, interval, energy_uwh
     cdef char text[STACK_BYTES]
     cdef int wrong = 0
     cdef int64_t energy = whole_of(<PyObject *>energy_uwh, &wrong), covered = whole_of(<PyObject *>covered_us, &wrong)
-    cdef Py_ssize_t needed = room_for(before_id, after_id, <PyObject *>interval)
+    cdef PackedInterval packed = packed_of(<PyObject *>interval, None)
     cdef char *end
-    if wrong or not 0 <= needed <= STACK_BYTES:
+    if wrong or packed is None or PyBytes_GET_SIZE(before_id) + PyBytes_GET_SIZE(after_id) + HEAD_BYTES > STACK_BYTES:
         return None
-    end = write_head(text, before_id, after_id, <PyObject *>interval, energy, covered, &wrong)
+    end = write_head(text, before_id, after_id, packed, energy, covered, &wrong)
     return None if wrong else PyBytes_FromStringAndSize(text, end - text)
 
 
-cdef object published(char *room, bytes before_id, bytes after_id, PyObject *interval):
+cdef object published(char *room, bytes before_id, bytes after_id, PackedInterval interval):
     cdef int wrong = 0
-    cdef Summary of
+    cdef Summary of = Summary(0, 0, 0)
     cdef char submitted[40]
     cdef char *end = write_interval(room, before_id, after_id, interval, &of, &wrong)
     if wrong:
@@ -54,15 +176,16 @@ cdef object published(char *room, bytes before_id, bytes after_id, PyObject *int
         PyUnicode_FromStringAndSize(submitted, write_instant(submitted, of.submitted_ms * 1000) - submitted),
     )
 
-ctypedef object (*Writer)(char *room, bytes before_id, bytes after_id, PyObject *interval)
+ctypedef object (*Writer)(char *room, bytes before_id, bytes after_id, PackedInterval interval)
 
-cdef object written(Writer writer, bytes before_id, bytes after_id, PyObject *interval):
+cdef object written(Writer writer, bytes before_id, bytes after_id, PackedInterval interval):
     """Give a writer the room that it needs: nearly always on the stack."""
     cdef char on_stack[STACK_BYTES]
     cdef char *room
-    cdef Py_ssize_t needed = room_for(before_id, after_id, interval)
-    if needed < 0:
+    cdef Py_ssize_t needed
+    if interval is None:
         return None
+    needed = room_for(before_id, after_id, interval)
     if needed <= STACK_BYTES:
         return writer(on_stack, before_id, after_id, interval)
     room = <char *>PyMem_Malloc(needed)
@@ -76,7 +199,7 @@ cdef object written(Writer writer, bytes before_id, bytes after_id, PyObject *in
 
 def publish(bytes before_id not None, bytes after_id not None, interval):
     """Return what `MeterText.publish` does, or None."""
-    return written(published, before_id, after_id, <PyObject *>interval)
+    return written(published, before_id, after_id, packed_of(<PyObject *>interval, None))
 
 
 # Prices
@@ -251,59 +374,63 @@ cdef inline char *pack_text(char *at, PyObject *text, int *wrong):
         return at
     return write(at, plain, length)
 
-cdef inline char *pack_double(char *at, PyObject *number, int *wrong):
-    cdef double value
+cdef inline char *pack_double(char *at, double value) noexcept nogil:
     cdef uint64_t bits
-    if number is NULL or not PyFloat_CheckExact(number):
-        wrong[0] = 1
-        return at
-    value = PyFloat_AS_DOUBLE(number)
     memcpy(&bits, &value, 8)
     return pack_tail(at, 0xCB, bits, 8)
 
-cdef object packed(char *room, bytes before_id, bytes after_id, PyObject *interval):
+cdef object state_of(char *room, bytes before_id, bytes after_id, PackedInterval interval):
     cdef int wrong = 0
-    cdef PyObject *readings = FIELD(interval, I_READINGS)
-    cdef PyObject *reading
-    cdef bint is_held = FIELD(interval, I_HELD) is Py_True
+    cdef PackedReading *reading
     cdef Py_ssize_t place
     cdef char *at = room + 1
-    room[0] = c'h' if is_held else c'.'
+    room[0] = c'h' if interval.held else c'.'
     at = pack_count(at, 5)
-    at = pack_whole(at, whole_of(FIELD(interval, I_START), &wrong))
-    at = pack_whole(at, whole_of(FIELD(interval, I_END), &wrong))
-    at = pack_whole(at, whole_of(FIELD(interval, I_REVISION), &wrong))
-    at[0] = <char>(0xC3 if is_held else 0xC2)
-    at = pack_count(at + 1, PyTuple_GET_SIZE(readings))
-    for place in range(PyTuple_GET_SIZE(readings)):
-        reading = PyTuple_GET_ITEM(readings, place)
+    at = pack_whole(at, interval.start_us)
+    at = pack_whole(at, interval.end_us)
+    at = pack_whole(at, interval.revision)
+    at[0] = <char>(0xC3 if interval.held else 0xC2)
+    at = pack_count(at + 1, interval.count)
+    for place in range(interval.count):
+        reading = &interval.readings[place]
         at = pack_count(at, 10)
-        at = pack_whole(at, whole_of(FIELD(reading, R_START), &wrong))
-        at = pack_whole(at, whole_of(FIELD(reading, R_END), &wrong))
-        at = pack_whole(at, whole_of(FIELD(reading, R_ENERGY), &wrong))
-        at = pack_double(at, FIELD(reading, R_CONFIDENCE), &wrong)
-        at = pack_whole(at, whole_of(FIELD(reading, R_SUBMITTED), &wrong))
-        at = pack_whole(at, whole_of(FIELD(reading, R_SOURCE), &wrong))
-        at = pack_whole(at, whole_of(FIELD(reading, R_OFFSET), &wrong))
-        at = pack_whole(at, whole_of(FIELD(reading, R_NUMBER), &wrong))
-        at = pack_text(at, FIELD(reading, R_REFERENCE), &wrong)
-        at = pack_text(at, FIELD(reading, R_SESSION), &wrong)
+        at = pack_whole(at, reading.start_us)
+        at = pack_whole(at, reading.end_us)
+        at = pack_whole(at, reading.energy_uwh)
+        at = pack_double(at, reading.confidence)
+        at = pack_whole(at, reading.submitted_ms)
+        at = pack_whole(at, reading.source)
+        at = pack_whole(at, reading.offset)
+        at = pack_whole(at, reading.number)
+        at = pack_text(at, reading.reference, &wrong)
+        at = pack_text(at, reading.session, &wrong)
     return None if wrong else PyBytes_FromStringAndSize(room, at - room)
 
 
 def encode_state(interval):
     """Return what `app.wire.interval.encode_state` does, or None."""
-    return written(packed, b"", b"", <PyObject *>interval)
+    return written(state_of, b"", b"", packed_of(<PyObject *>interval, None))
+
+cdef inline bytes marked(bytes mark, str text):
+    """Return the bytes of a text with a mark before them."""
+    cdef Py_ssize_t length, before = PyBytes_GET_SIZE(mark)
+    cdef const char *characters = ascii_of(<PyObject *>text, &length)
+    cdef bytes key
+    if characters is NULL:
+        return mark + text.encode()
+    key = PyBytes_FromStringAndSize(NULL, before + length)
+    write(write(PyBytes_AS_STRING(key), PyBytes_AS_STRING(mark), before), characters, length)
+    return key
 
 
 def encode_states(bytes mark not None, dict intervals not None, otherwise):
     """Return what `app.wire.interval.encode_states` does; `otherwise` encodes the states that are not usual."""
     cdef list entries = []
-    cdef bytes key
     cdef str interval_id
-    cdef tuple of
+    cdef object of
+    cdef PackedInterval packed
     for interval_id, of in intervals.items():
-        state = written(packed, b"", b"", <PyObject *>of[0])
-        key = mark + interval_id.encode()
-        entries.append((key, otherwise(of[0]) if state is None else state))
+        packed = of if type(of) is PackedInterval else packed_of(<PyObject *>of[0], None)
+        state = written(state_of, b"", b"", packed)
+        entries.append((marked(mark, interval_id), otherwise(of[0]) if state is None else state))
     return entries

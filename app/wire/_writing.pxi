@@ -9,9 +9,6 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 
-from app.domain.intervals import Interval
-from app.domain.records import Reading
-
 cdef extern from *:
     """
     #include <stddef.h>
@@ -56,6 +53,13 @@ cdef extern from *:
         return strange ? NULL : (const char *)at;
     }
 
+    /* Where the characters of a text are that is its own encoding; NULL for any other. */
+    static inline const char *ascii_of(PyObject *text, Py_ssize_t *length) {
+        if (!PyUnicode_IS_COMPACT_ASCII(text)) return NULL;
+        *length = PyUnicode_GET_LENGTH(text);
+        return (const char *)PyUnicode_1BYTE_DATA(text);
+    }
+
     static inline Py_ssize_t length_of(PyObject *text) {
         return text != NULL && PyUnicode_CheckExact(text) ? PyUnicode_GET_LENGTH(text) : 0;
     }
@@ -68,6 +72,7 @@ cdef extern from *:
     PyObject *FIELD(PyObject *of, Py_ssize_t offset) nogil
     long long whole_of(PyObject *number, int *wrong)
     const char *plain_of(PyObject *text, Py_ssize_t *length)
+    const char *ascii_of(PyObject *text, Py_ssize_t *length)
     Py_ssize_t length_of(PyObject *text)
 
 cdef extern from "Python.h":
@@ -85,17 +90,6 @@ cdef extern from "Python.h":
 
 cdef list _offsets(kind, names):
     return [offset_of_field(kind.__dict__[name]) for name in names]
-
-cdef Py_ssize_t I_START, I_END, I_REVISION, I_HELD, I_READINGS
-I_START, I_END, I_REVISION, I_HELD, I_READINGS = _offsets(
-    Interval, ("start_us", "end_us", "revision", "held", "readings")
-)
-cdef Py_ssize_t R_START, R_END, R_ENERGY, R_CONFIDENCE, R_SUBMITTED, R_SOURCE, R_OFFSET, R_NUMBER, R_REFERENCE, R_SESSION
-R_START, R_END, R_ENERGY, R_CONFIDENCE, R_SUBMITTED, R_SOURCE, R_OFFSET, R_NUMBER, R_REFERENCE, R_SESSION = _offsets(
-    Reading, Reading.__struct_fields__
-)
-cdef PyObject *INTERVAL_TYPE = <PyObject *>Interval
-cdef PyObject *READING_TYPE = <PyObject *>Reading
 
 
 # Writing
@@ -228,113 +222,96 @@ cdef inline char *write_amount(char *at, const char *name, Py_ssize_t length, Py
 
 # Published intervals
 
-cdef Py_ssize_t room_for(bytes before_id, bytes after_id, PyObject *interval):
-    """Return how many bytes are enough for an interval's public form; -1 where it is not made of what its type says."""
-    cdef PyObject *readings
-    cdef PyObject *reading
+cdef Py_ssize_t room_for(bytes before_id, bytes after_id, PackedInterval of):
+    """Return how many bytes are enough for an interval's public form, and for its state."""
     cdef Py_ssize_t place
     cdef Py_ssize_t needed = PyBytes_GET_SIZE(before_id) + PyBytes_GET_SIZE(after_id) + HEAD_BYTES
-    if not IS_OF(interval, INTERVAL_TYPE):
-        return -1
-    readings = FIELD(interval, I_READINGS)
-    if readings is NULL or not PyTuple_CheckExact(readings):
-        return -1
-    for place in range(PyTuple_GET_SIZE(readings)):
-        reading = PyTuple_GET_ITEM(readings, place)
-        if not IS_OF(reading, READING_TYPE):
-            return -1
-        needed += RECORD_BYTES + length_of(FIELD(reading, R_REFERENCE)) + length_of(FIELD(reading, R_SESSION))
+    cdef PackedReading *reading
+    for place in range(of.count):
+        reading = &of.readings[place]
+        needed += RECORD_BYTES + length_of(reading.reference) + length_of(reading.session)
     return needed
 
 cdef char *write_head(
-    char *at, bytes before_id, bytes after_id, PyObject *interval, int64_t energy_uwh, int64_t covered_us, int *wrong
+    char *at, bytes before_id, bytes after_id, PackedInterval of, int64_t energy_uwh, int64_t covered_us, int *wrong
 ) except NULL:
-    cdef int64_t start_us = whole_of(FIELD(interval, I_START), wrong)
-    cdef int64_t end_us = whole_of(FIELD(interval, I_END), wrong)
-    cdef int64_t revision = whole_of(FIELD(interval, I_REVISION), wrong)
-    cdef PyObject *readings = FIELD(interval, I_READINGS)
-    cdef PyObject *confidence
     cdef bint sure = True
     cdef Py_ssize_t place
     cdef bytes text
-    if not is_usual(start_us) or not is_usual(end_us) or energy_uwh < 0 or covered_us < 0 or revision < 0:
+    if not is_usual(of.start_us) or not is_usual(of.end_us) or energy_uwh < 0 or covered_us < 0 or of.revision < 0:
         wrong[0] = 1
     if wrong[0]:
         return at
     at = write(at, PyBytes_AS_STRING(before_id), PyBytes_GET_SIZE(before_id))
-    at = write_instant(at, start_us)
+    at = write_instant(at, of.start_us)
     at = write(at, PyBytes_AS_STRING(after_id), PyBytes_GET_SIZE(after_id))
-    at = write_instant(at, start_us)
+    at = write_instant(at, of.start_us)
     at = write(at, b'","end_time":"', 14)
-    at = write_instant(at, end_us)
+    at = write_instant(at, of.end_us)
     at = write(at, b'","energy_wh":', 14)
     at = write_decimal(at, energy_uwh)
     at = write(at, b',"covered_seconds":', 19)
     at = write_decimal(at, covered_us)
-    if covered_us == end_us - start_us:
+    if covered_us == of.end_us - of.start_us:
         at = write(at, b',"complete":true', 16)
     else:
         at = write(at, b',"complete":false', 17)
-    for place in range(PyTuple_GET_SIZE(readings)):
-        confidence = FIELD(PyTuple_GET_ITEM(readings, place), R_CONFIDENCE)
-        sure = sure and PyFloat_CheckExact(confidence) and PyFloat_AS_DOUBLE(confidence) == 1.0
+    for place in range(of.count):
+        sure = sure and of.readings[place].confidence == 1.0
     if sure:
         at = write(at, b',"confidence":1', 15)
     else:
-        average = (<object>interval).confidence()
+        average = of.interval().confidence()
         text = b',"confidence":1' if average == 1 else f',"confidence":{average:.15g}'.encode()
         at = write(at, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
     at = write(at, b',"revision":', 12)
-    return write_whole(at, revision)
+    return write_whole(at, of.revision)
 
 cdef struct Summary:
     Py_ssize_t head_bytes  # how long its beginning is, up to its records
     int64_t energy_uwh
     int64_t submitted_ms
 
-cdef char *write_interval(char *room, bytes before_id, bytes after_id, PyObject *interval, Summary *summary, int *wrong) except NULL:
+cdef char *write_interval(char *room, bytes before_id, bytes after_id, PackedInterval of, Summary *summary, int *wrong) except NULL:
     """Write an interval's public form, and sum up what it says."""
-    cdef int64_t start_us = whole_of(FIELD(interval, I_START), wrong), end_us = whole_of(FIELD(interval, I_END), wrong)
-    cdef int64_t energy_uwh = 0, covered_us = 0, submitted_ms = 0, begin_us, finish_us, amount_uwh, own_ms
-    cdef PyObject *readings = FIELD(interval, I_READINGS)
-    cdef PyObject *reading
-    cdef Py_ssize_t place, count = PyTuple_GET_SIZE(readings)
+    cdef int64_t energy_uwh = 0, covered_us = 0, submitted_ms = 0
+    cdef PackedReading *reading
+    cdef Py_ssize_t place
     cdef char *at = room
     # The sums stand before what they are the sums of.
-    for place in range(count):
-        reading = PyTuple_GET_ITEM(readings, place)
-        begin_us, finish_us = whole_of(FIELD(reading, R_START), wrong), whole_of(FIELD(reading, R_END), wrong)
-        amount_uwh, own_ms = whole_of(FIELD(reading, R_ENERGY), wrong), whole_of(FIELD(reading, R_SUBMITTED), wrong)
-        if begin_us < start_us or finish_us > end_us or not 0 <= amount_uwh <= MOST_UWH or not 0 <= own_ms < END_US // 1000:
+    for place in range(of.count):
+        reading = &of.readings[place]
+        if reading.start_us < of.start_us or reading.end_us > of.end_us:
+            wrong[0] = 1
+        if not 0 <= reading.energy_uwh <= MOST_UWH or not 0 <= reading.submitted_ms < END_US // 1000:
             wrong[0] = 1
         if wrong[0]:
             return room
-        energy_uwh += amount_uwh
-        covered_us += finish_us - begin_us
-        submitted_ms = max(submitted_ms, own_ms)
-    at = write_head(room, before_id, after_id, interval, energy_uwh, covered_us, wrong)
+        energy_uwh += reading.energy_uwh
+        covered_us += reading.end_us - reading.start_us
+        submitted_ms = max(submitted_ms, reading.submitted_ms)
+    at = write_head(room, before_id, after_id, of, energy_uwh, covered_us, wrong)
     if wrong[0]:
         return room
     summary.head_bytes, summary.energy_uwh, summary.submitted_ms = at - room, energy_uwh, submitted_ms
     at = write(at, b',"records":[', 12)
-    for place in range(count):
+    for place in range(of.count):
         if place:
             at[0] = c','
             at += 1
-        reading = PyTuple_GET_ITEM(readings, place)
-        own_ms = whole_of(FIELD(reading, R_SUBMITTED), wrong)
+        reading = &of.readings[place]
         at = write(at, b'{"record_reference_id":', 23)
-        at = write_text_or_null(at, FIELD(reading, R_REFERENCE), wrong)
+        at = write_text_or_null(at, reading.reference, wrong)
         at = write(at, b',"session_reference_id":', 24)
-        at = write_text_or_null(at, FIELD(reading, R_SESSION), wrong)
+        at = write_text_or_null(at, reading.session, wrong)
         at = write(at, b',"start_time":"', 15)
-        at = write_instant(at, whole_of(FIELD(reading, R_START), wrong))
+        at = write_instant(at, reading.start_us)
         at = write(at, b'","end_time":"', 14)
-        at = write_instant(at, whole_of(FIELD(reading, R_END), wrong))
+        at = write_instant(at, reading.end_us)
         at = write(at, b'","energy_wh":', 14)
-        at = write_decimal(at, whole_of(FIELD(reading, R_ENERGY), wrong))
+        at = write_decimal(at, reading.energy_uwh)
         at = write(at, b',"submitted_at":"', 17)
-        at = write_instant(at, own_ms * 1000)
+        at = write_instant(at, reading.submitted_ms * 1000)
         at = write(at, b'"}', 2)
     at = write(at, b'],"submitted_at":"', 18)
     at = write_instant(at, submitted_ms * 1000)

@@ -4,7 +4,7 @@ What each does, its twin in Python says. What one leaves to that, it returns Non
 app/wire/_batches.pyx.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, Final, Protocol, cast
 
@@ -13,6 +13,16 @@ from app.domain.rates import IntervalPrice
 
 PublishedInterval = tuple[bytes, bytes, int, str]
 """The public form of an interval, its beginning up to its records, its energy in µWh, and when it was submitted."""
+
+
+class Packed(Protocol):
+    """An interval's state and its meter as compiled code keeps them: to Python a pair, whose first is made anew for each look."""
+
+    def __getitem__(self, place: int, /) -> Any:
+        """Return the state, or the meter."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield both."""
 
 
 class Parts(Protocol):
@@ -45,7 +55,11 @@ class Parts(Protocol):
         """See `app.wire.interval.encode_state`."""
 
     def encode_states(
-        self, mark: bytes, intervals: dict[str, tuple[Interval, Any]], otherwise: Callable[[Interval], bytes], /
+        self,
+        mark: bytes,
+        intervals: Mapping[str, tuple[Interval, Any] | Packed],
+        otherwise: Callable[[Interval], bytes],
+        /,
     ) -> list[tuple[bytes, bytes | None]]:
         """See `app.wire.interval.encode_states`; `otherwise` encodes what is not usual."""
 

@@ -5,8 +5,8 @@ fields stand in a fixed order, `records` and `submitted_at` last: what stands be
 record too, byte for byte.
 """
 
-from collections.abc import Callable, Hashable
-from typing import Final, TypeVar
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -15,7 +15,7 @@ from app.domain.instants import format_instant
 from app.domain.intervals import Interval
 from app.domain.records import EnergyFlow, MeterId, TariffDirection
 from app.wire import compiled
-from app.wire.compiled import PublishedInterval
+from app.wire.compiled import Packed, PublishedInterval
 
 RECORDS_MARK: Final = b',"records":['
 """Where an interval's records begin. A quotation mark inside a JSON text is escaped, so no identifier can contain this."""
@@ -30,7 +30,6 @@ HELD: Final = b"h"
 _PUBLISHED: Final = b"."
 
 K = TypeVar("K", bound=Hashable)
-T = TypeVar("T")
 
 
 def encode_state(interval: Interval) -> bytes:
@@ -41,7 +40,9 @@ def encode_state(interval: Interval) -> bytes:
     return (HELD if interval.held else _PUBLISHED) + _pack(interval)
 
 
-def encode_states(mark: bytes, intervals: dict[str, tuple[Interval, T]]) -> list[tuple[bytes, bytes | None]]:
+def encode_states(
+    mark: bytes, intervals: Mapping[str, tuple[Interval, Any] | Packed]
+) -> list[tuple[bytes, bytes | None]]:
     """Return the ids, with a mark before them, and the states of intervals, each of which comes with something else. Hot."""
     parts = compiled.parts
     if parts is not None:
