@@ -232,7 +232,7 @@ cdef class Taker:
         cdef Py_ssize_t place
         cdef object raw, record, meter, interval_id, headers, number
         if type(message) is FetchedRecord:
-            raw, headers = (<FetchedRecord>message).value, (<FetchedRecord>message).headers
+            raw, headers = (<FetchedRecord>message).bytes_of((<FetchedRecord>message)._value), (<FetchedRecord>message).headers
             submitted_ms, offset = (<FetchedRecord>message).timestamp, (<FetchedRecord>message).offset
         else:
             raw, headers, number = message.value, message.headers, message.timestamp

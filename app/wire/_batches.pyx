@@ -311,24 +311,37 @@ cdef inline int64_t read_varint(const char **at, const char *end, bint *wrong) n
     wrong[0] = True
     return 0
 
-cdef inline bytes read_bytes(const char **at, const char *end, bint *wrong):
-    """Read a length and so many bytes, or that there is nothing."""
+cdef inline Bytes read_bytes(const char **at, const char *end, bint *wrong) noexcept nogil:
+    """Read a length, and find so many bytes, or that there is nothing."""
     cdef int64_t length = read_varint(at, end, wrong)
-    cdef const char *start = at[0]
+    cdef Bytes found = Bytes(at[0], length)
     if wrong[0] or length < 0:
-        return None
-    if length > end - start:
+        return Bytes(NULL, 0)
+    if length > end - at[0]:
         wrong[0] = True
-        return None
-    at[0] = start + length
-    return PyBytes_FromStringAndSize(start, length)
+        return Bytes(NULL, 0)
+    at[0] += length
+    return found
 
 
 @cython.final
 @cython.freelist(1024)
 @cython.no_gc
 cdef class FetchedRecord:
-    """One record: what the client's own parser says of it."""
+    """One record: what the client's own parser says of it. Its key and its value are copied out of the fetch for each look."""
+
+    cdef bytes bytes_of(self, Bytes of):
+        return None if of.start is NULL else PyBytes_FromStringAndSize(of.start, of.length)
+
+    @property
+    def key(self):
+        """The key, or None."""
+        return self.bytes_of(self._key)
+
+    @property
+    def value(self):
+        """The value, or None."""
+        return self.bytes_of(self._value)
 
     @property
     def checksum(self):
@@ -396,8 +409,9 @@ cdef class FetchedBatch:
             record.timestamp = time if of_arrival else time + delta
             record.timestamp_type = of_arrival
             record.offset = self.base_offset + read_varint(&at, end_of_record, &wrong)
-            record.key = read_bytes(&at, end_of_record, &wrong)
-            record.value = read_bytes(&at, end_of_record, &wrong)
+            record._data = self._data
+            record._key = read_bytes(&at, end_of_record, &wrong)
+            record._value = read_bytes(&at, end_of_record, &wrong)
             if not wrong and at + 1 == end_of_record and at[0] == 0:
                 record.headers = ()
                 at += 1
@@ -415,17 +429,18 @@ cdef class FetchedBatch:
 cdef list read_headers(const char **at, const char *end, bint *wrong):
     cdef int64_t count = read_varint(at, end, wrong)
     cdef list headers = []
-    cdef bytes name
-    cdef bytes value
+    cdef Bytes name, value
     while not wrong[0] and count > 0:
         count -= 1
         name = read_bytes(at, end, wrong)
         value = read_bytes(at, end, wrong)
-        if wrong[0] or name is None:
+        if wrong[0] or name.start is NULL:
             wrong[0] = True
             break
         try:
-            headers.append((name.decode(), value))
+            headers.append((
+                name.start[:name.length].decode(), None if value.start is NULL else PyBytes_FromStringAndSize(value.start, value.length)
+            ))
         except UnicodeDecodeError:
             wrong[0] = True
     wrong[0] = wrong[0] or count < 0
@@ -512,8 +527,9 @@ def newest_entries(list records not None, bytes mark not None):
     cdef FetchedRecord record
     cdef Place *places
     cdef list entries = []
+    cdef bytes key
     for each in records:
-        if type(each) is not FetchedRecord or (<FetchedRecord>each).key is None:
+        if type(each) is not FetchedRecord or (<FetchedRecord>each)._key.start is NULL:
             return None
     places = <Place *>PyMem_Malloc(count * sizeof(Place))
     if places is NULL:
@@ -521,14 +537,18 @@ def newest_entries(list records not None, bytes mark not None):
     try:
         for at in range(count):
             record = <FetchedRecord>records[at]
-            places[at] = Place(PyBytes_AS_STRING(record.key), PyBytes_GET_SIZE(record.key), at)
+            places[at] = Place(record._key.start, record._key.length, at)
         qsort(places, count, sizeof(Place), order_of)
         for at in range(count):
             record = <FetchedRecord>records[places[at].at]
             if at + 1 < count and places[at + 1].length == places[at].length:
                 if memcmp(places[at].key, places[at + 1].key, places[at].length) == 0:
                     continue  # there is a newer one
-            entries.append((mark + record.key if mark else record.key, record.value))
+            key = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(mark) + record._key.length)
+            write(
+                write(PyBytes_AS_STRING(key), PyBytes_AS_STRING(mark), PyBytes_GET_SIZE(mark)), record._key.start, record._key.length
+            )
+            entries.append((key, record.bytes_of(record._value)))
         return entries
     finally:
         PyMem_Free(places)
