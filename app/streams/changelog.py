@@ -14,7 +14,7 @@ from aiokafka.structs import TopicPartition
 
 from app.streams.config import StreamConfig
 from app.streams.fetch import fetch_parsed
-from app.streams.held import HELD_MARK, INTERVAL_MARK, Entry, mark_of
+from app.streams.held import HELD_MARK, INTERVAL_MARK, Entry, held_keys, mark_of
 from app.streams.progress import Progress
 from app.streams.security import client_options
 from app.streams.store import PartitionStore
@@ -22,7 +22,6 @@ from app.streams.tables import AFTER, META_KEY, PRICED_MARK, decode_meta
 from app.streams.timeouts import REQUEST_TIMEOUT_MS
 from app.streams.topics import TopicNames
 from app.wire import compiled
-from app.wire.interval import HELD
 
 log = structlog.get_logger(__name__)
 
@@ -203,19 +202,19 @@ def newest_entries(records: list[Any], mark: bytes) -> list[Entry]:
     return sorted({mark + record.key: record.value for record in records}.items(), key=_KEY)
 
 
-def _changed_marks(entries: Sequence[Entry], held: set[bytes]) -> list[Entry]:
+def _changed_marks(entries: list[Entry], held: set[bytes]) -> list[Entry]:
     """Return what the newest entries of the intervals' changelog mean for the marks of intervals that wait. Hot.
 
     `held` are the keys under `HELD_MARK` that the store has; what is not among them needs no deletion.
     """
+    waiting = held_keys(entries)
     marks: list[Entry] = []
-    for key, value in entries:
-        # `is_held`, without a call:
-        if value is not None and value.startswith(HELD) and key.startswith(INTERVAL_MARK):
-            marked = mark_of(key)
-            marks.append((marked, b""))
-            held.add(marked)
-        elif held and key.startswith(INTERVAL_MARK) and (marked := mark_of(key)) in held:
-            marks.append((marked, None))
-            held.discard(marked)
+    if held:
+        others = {key for key, _ in entries if key.startswith(INTERVAL_MARK)}.difference(waiting)
+        marks = [(mark, None) for mark in sorted(held.intersection(map(mark_of, others)))]
+        held.difference_update(mark for mark, _ in marks)
+    for key in waiting:
+        mark = mark_of(key)
+        marks.append((mark, b""))
+        held.add(mark)
     return marks

@@ -5,9 +5,10 @@ itself, so marks are set late: until then the store claims to know the changelog
 mark for. Whoever opens it after a crash reads the changelog from there again, which changes nothing but the marks.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
+from app.wire import compiled
 from app.wire.interval import HELD
 
 INTERVAL_MARK: Final = b"i"
@@ -22,8 +23,15 @@ _LONGEST_WAY: Final = 200_000
 
 
 def is_held(key: bytes, value: bytes | None) -> bool:
-    """Tell whether an entry of the changelog is the state of an interval that waits. Hot."""
+    """Tell whether an entry of the changelog is the state of an interval that waits."""
     return value is not None and value.startswith(HELD) and key.startswith(INTERVAL_MARK)
+
+
+def held_keys(entries: list[Entry]) -> list[bytes]:
+    """Return the keys of those entries of the changelog that are states of intervals that wait. Hot."""
+    if compiled.parts is not None:
+        return compiled.parts.keys_by_beginning(entries, INTERVAL_MARK, HELD)
+    return [key for key, value in entries if is_held(key, value)]
 
 
 def mark_of(key: bytes) -> bytes:
@@ -41,21 +49,23 @@ class HeldMarks:
         self._unmarked: dict[bytes, int] = {}
         """Keys of intervals that wait without a mark, and the changelog's end before that: in order, the earliest first."""
 
-    def take(self, logged: Sequence[Entry], before: int) -> list[Entry]:
+    def take(self, logged: list[Entry], before: int) -> list[Entry]:
         """Take what a transaction put into the changelog, which ended at `before` until then. Hot.
 
         Return what is marked otherwise now: that has to be written together with `logged`.
         """
         marked, unmarked = self._marked, self._unmarked
         entries: list[Entry] = []
-        for key, value in logged:
-            # `is_held`, without a call:
-            if value is not None and value.startswith(HELD) and key.startswith(INTERVAL_MARK):
-                if key not in marked:
-                    unmarked.setdefault(key, before)
-            elif unmarked.pop(key, None) is None and key in marked:
-                marked.discard(key)
-                entries.append((mark_of(key), None))
+        held = held_keys(logged)
+        if unmarked or marked:
+            known = {key for key, _ in logged if key in unmarked or key in marked}
+            for key in known.difference(held):
+                if unmarked.pop(key, None) is None:
+                    marked.discard(key)
+                    entries.append((mark_of(key), None))
+        for key in held:
+            if key not in marked:
+                unmarked.setdefault(key, before)
         if len(unmarked) > self._limit or before - self.known_to(before) > _LONGEST_WAY:
             entries += self.set_all()
         return entries

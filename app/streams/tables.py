@@ -17,7 +17,7 @@ from app.streams.held import HELD_MARK, INTERVAL_MARK, Entry
 from app.streams.ledger import prefix_of
 from app.streams.validate import Meter, instants
 from app.wire.compiled import Packed
-from app.wire.interval import decode_state, encode_states, instant_texts
+from app.wire.interval import decode_state, encode_states, instant_texts, marked_entries
 
 PRICED_MARK: Final = b"p"
 GRID_MARK: Final = b"g"
@@ -409,8 +409,7 @@ def store_entries(logged: Sequence[Entry], changes: Changes) -> list[Entry]:
 
     The marks of intervals that wait come to that: `HeldMarks.take`.
     """
-    mark = PRICED_MARK
-    return [*logged, *[(mark + interval_id.encode(), value) for interval_id, value in changes.priced.items()]]
+    return [*logged, *marked_entries(PRICED_MARK, changes.priced)]
 
 
 def priced_entry(key: bytes, value: bytes | None) -> Entry:

@@ -423,6 +423,16 @@ cdef inline bytes marked(bytes mark, str text):
     return key
 
 
+def marked_entries(bytes mark not None, dict values not None):
+    """Return what `app.wire.interval.marked_entries` does."""
+    cdef list entries = []
+    cdef str interval_id
+    cdef object value
+    for interval_id, value in values.items():
+        entries.append((marked(mark, interval_id), value))
+    return entries
+
+
 def encode_states(bytes mark not None, dict intervals not None, otherwise):
     """Return what `app.wire.interval.encode_states` does; `otherwise` encodes the states that are not usual."""
     cdef list entries = []

@@ -4,7 +4,7 @@ What each does, its twin in Python says. What one leaves to that, it returns Non
 app/wire/_batches.pyx.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, Final, Protocol, cast
 
@@ -43,6 +43,11 @@ class Parts(Protocol):
     def newest_entries(self, records: list[Any], mark: bytes, /) -> list[tuple[bytes, bytes | None]] | None:
         """See `app.streams.changelog.newest_entries`."""
 
+    def keys_by_beginning(
+        self, entries: Sequence[tuple[bytes, bytes | None]], key: bytes, value: bytes, /
+    ) -> list[bytes]:
+        """See `app.streams.held.held_keys`."""
+
     def publish(self, before_id: bytes, after_id: bytes, interval: Interval, /) -> PublishedInterval | None:
         """See `app.wire.interval.MeterText.publish`."""
 
@@ -62,6 +67,9 @@ class Parts(Protocol):
         /,
     ) -> list[tuple[bytes, bytes | None]]:
         """See `app.wire.interval.encode_states`; `otherwise` encodes what is not usual."""
+
+    def marked_entries(self, mark: bytes, values: Mapping[str, bytes | None], /) -> list[tuple[bytes, bytes | None]]:
+        """See `app.wire.interval.marked_entries`."""
 
     def encode_body(self, head: bytes, price: IntervalPrice, /) -> bytes | None:
         """See `app.wire.priced.encode_body`."""

@@ -50,6 +50,14 @@ def encode_states(
     return [(mark + interval_id.encode(), encode_state(interval)) for interval_id, (interval, _) in intervals.items()]
 
 
+def marked_entries(mark: bytes, values: Mapping[str, bytes | None]) -> list[tuple[bytes, bytes | None]]:
+    """Return the ids of intervals, with a mark before them, and what there is of each. Hot."""
+    parts = compiled.parts
+    if parts is not None:
+        return parts.marked_entries(mark, values)
+    return [(mark + interval_id.encode(), value) for interval_id, value in values.items()]
+
+
 def decode_state(value: bytes) -> Interval:
     """Return the state that `encode_state` wrote."""
     return _unpack(value[1:])
