@@ -66,7 +66,7 @@ cdef enum:
     LEAST_BATCH = 26  # of any format
     FIRST_ROOM = 16_384
     ROOMS = 4  # their sizes: each has four times the bytes of the one before, the last a megabyte
-    FREE_MOST = 33_554_432
+    FREE_MOST = 12_582_912
 
 cdef enum:
     # Where the fields of a batch are.

@@ -160,6 +160,50 @@ def test_what_is_usual_is_left_to_compiled_code(monkeypatch: pytest.MonkeyPatch)
     assert by_python == {"_publish": 3}  # in which a band begins
 
 
+def test_records_in_any_order_and_again_are_left_to_compiled_code_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many records of an interval, the last first; then the same once more, and half of them with other references."""
+    if importlib.util.find_spec("app.streams._usual") is None:
+        pytest.skip("it was not built")
+    run = Run("taxed", 0, 5, (0.5, 0.25, 0.125), times=4, meters=("a", "b"), backwards=True)
+    other = run._replace(fields={"record_reference_id": "other"}, times=2)
+    lines = (run, Again(24, 24, True), Again(48, 24, False), other)
+    story, book = Story((Transaction(((False, lines),)),)), book_at(BASES_US[0])
+    told(story, (True,), book)
+    decided: list[int] = []
+    real = Pipeline._decide
+    monkeypatch.setattr(Pipeline, "_decide", lambda *given: [decided.append(given[4].offset), real(*given)][1])
+    found = told(story, (True,), book)[1]
+    monkeypatch.undo()
+    assert [found["metrics"][name] for name in ("input", "accepted", "duplicate")] == [84, 36, 48]
+    # Whether there is an interval before the newest in memory, the store is asked; another reference is a correction.
+    assert decided == [12, 13, *range(72, 84)]
+    alike(story)
+
+
+VARIED: Final[list[Json]] = [
+    {}, {"times": lambda a, _: (z(a), z(a + 5 * MINUTE_US))}, {"times": lambda a, b: (z(a + 1), z(b))},
+    {"times": lambda _, b: (z(b - 1), z(b + 5 * MINUTE_US))}, {"times": lambda _, b: (z(b), z(b + 5 * MINUTE_US))},
+    *({"fields": {name: value}} for name, value in (
+        ("value", 0.6), ("confidence", 0.25), ("confidence", 1), ("record_reference_id", "q"), ("record_reference_id", None),
+        ("session_reference_id", "t"), ("session_reference_id", None), ("record_reference_id", "é"),
+    )),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("forwarded", [False, True])
+@pytest.mark.parametrize("apart", [False, True])
+def test_only_the_very_same_record_is_a_duplicate(*, forwarded: bool, apart: bool) -> None:
+    """A record, then one that differs from it by one thing, then a third: in one transaction, or each in its own."""
+    said = {"record_reference_id": "r", "session_reference_id": "s", "confidence": 0.5}
+    first = [Run("taxed", 0, 15, (0.5,), fields=said, meters=(f"m{number}",)) for number in range(len(VARIED))]
+    varied = [Odd(run, **varied) for run, varied in zip(first, VARIED, strict=True)]
+    slices = ((False, tuple(first)), (forwarded, tuple(varied)), (False, (Again(len(VARIED), 3, False), *first)))
+    transactions = [Transaction((each,)) for each in slices] if apart else [Transaction(slices)]
+    for emit_every_s in (0.0, 10.0):
+        found = alike(Story(tuple(transactions), emit_every_s=emit_every_s))
+        assert sum(one["metrics"].get("duplicate", 0) for one in found) >= 1
+
+
 def test_inside_of_a_month_that_is_one_interval_nothing_is_usual() -> None:
     """A record of a whole month makes one interval of it; finer ones of the same meter then touch that."""
     month = Odd(Run("taxed", 0, 30, (300.0,)), times=lambda *_: ("2025-03-01T00:00:00Z", "2025-03-31T23:00:00Z"))
