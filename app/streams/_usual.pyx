@@ -6,8 +6,8 @@ do, for what is usual; whatever else comes is left to them as it is, with nothin
 bytes: tests/unit/test_usual.py.
 
 A record is usual when each rule is sure to let it pass, its meter, its times and the interval around it have been met before, and
-no other record of its period is there, or the very same. An interval is usual when its records lie in it, nothing was published of
-it before, and it has one tariff without tiers, whose rates hold for all of it.
+no other record of its period is there, or the very same. An interval is usual when its records lie in it, and it has one tariff
+without tiers, whose rates hold for all of it.
 """
 
 from app.wire._batches cimport FetchedRecord
@@ -33,6 +33,7 @@ from app.streams import validate
 from app.streams.validate import Meter
 from app.wire import interval as texts, record as records
 from app.wire.interval import MeterText
+from app.wire.priced import has_body, sequence_of
 
 cdef extern from *:
     """
@@ -517,7 +518,7 @@ def publish(
     cdef object interval_id, of, interval, meter
     cdef PackedInterval packed
     publisher.emit_all, publisher.at_once, publisher.now_s, publisher.held = emit_all, at_once, now_s, held
-    publisher.pricer = pricer
+    publisher.pricer, publisher.priced_value = pricer, tables.priced_value
     publisher.plans, publisher.followed = pricer.terms()
     publisher.intervals, publisher.fresh, publisher.changed = tables._intervals, tables._fresh, changes.intervals
     publisher.priced, publisher.unsorted_priced = changes.priced, changes._unsorted_priced
@@ -543,7 +544,7 @@ def publish(
 cdef class Publisher:
     """What a transaction publishes, and what it changes by that."""
 
-    cdef object emit_all, pricer, followed, now_s
+    cdef object emit_all, pricer, followed, now_s, priced_value
     cdef dict held, plans, intervals, changed, priced
     cdef set fresh
     cdef list unsorted_priced, interval_messages, priced_messages
@@ -593,7 +594,8 @@ cdef class Publisher:
         cdef int64_t at_us, charged_uwh
         cdef Py_ssize_t place, needed, count
         cdef bytes before_id, after_id, key, published, whole
-        cdef object start_us
+        cdef object start_us, before
+        cdef int64_t sequence = 1
         cdef bint complete
         if not IS_OF(own, METER_TYPE) or packed.count == 0:
             return False
@@ -610,8 +612,12 @@ cdef class Publisher:
         if not complete and not self.at_once:
             self.held.setdefault(interval_id, self.now_s)
             return True
+        before = None
         if interval_id not in self.fresh or interval_id in self.priced:
-            return False
+            try:
+                before = self.priced_value(interval_id)
+            except Exception:
+                return False  # raised once more where somebody listens
         # What it costs: as `PricePlan.price`, where one set of rates holds for all of it.
         plan = self.plans.get((<object>PyTuple_GET_ITEM(meter_id, 0), <object>PyTuple_GET_ITEM(meter_id, 3)))
         if plan is None:
@@ -704,11 +710,23 @@ cdef class Publisher:
             at = write_quoted(at, b',"cost_excluding_tax":', 22, amounts.line_net[place], amounts.line_net_length[place])
             at[0] = c'}'
             at += 1
-        at = write(at, b'],"submitted_at":"', 18)
-        at = write_instant(at, summary.submitted_ms * 1000)
-        at = write(at, b'","sequence":1}', 15)
+        at[0] = c']'
+        at += 1
         if wrong:
             return False
+        if before is not None:
+            try:
+                if has_body(before, PyBytes_FromStringAndSize(text, at - text)):
+                    return False  # there is nothing new to say
+                sequence = sequence_of(before) + 1
+            except Exception:
+                return False  # somebody else has written that
+        at = write(at, b',"submitted_at":"', 17)
+        at = write_instant(at, summary.submitted_ms * 1000)
+        at = write(at, b'","sequence":', 13)
+        at = write_whole(at, sequence)
+        at[0] = c'}'
+        at += 1
         # From here on it is published, and nothing is left to Python.
         key = interval_id.encode()
         published = PyBytes_FromStringAndSize(room, end - room)
@@ -721,7 +739,8 @@ cdef class Publisher:
             self.intervals[interval_id] = packed
         self.changed[interval_id] = packed
         self.fresh.discard(interval_id)
-        self.unsorted_priced.append(interval_id)
+        if interval_id not in self.priced:
+            self.unsorted_priced.append(interval_id)
         self.priced[interval_id] = whole
         self.interval_messages.append((key, published))
         self.priced_messages.append((key, whole))
