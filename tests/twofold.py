@@ -309,7 +309,9 @@ def messages_of(line: Line, base_us: int, sent: list[OfflineMessage], *, forward
             texts = dict(zip(("start_time", "end_time"), line.times(start_us, end_us), strict=True))
             value = line.written(record | texts | line.fields)
         key, at_ms, offset = record["location_id"].encode(), end_us // 1000 + len(sent) % 3, len(sent)
-        origin = Origin(Position("meter.records", offset % 3, offset // 2, at_ms - 500), offset % 2, key)
+        origin = Origin(
+            Position("meter.records", offset % 4, offset // 2, at_ms - 500 * (offset % 3 > 0)), offset % 2, key
+        )
         made = message(value, offset, timestamp_ms=at_ms, key=key, headers=[origin.header()] if forwarded else ())
         yield made._replace(**line.more) if isinstance(line, Odd) and left < len(run.meters) else made
 

@@ -19,15 +19,6 @@ cdef extern from *:
     """
     #include <string.h>
 
-    /* The number whose bytes, the greatest first, are those that lie there. */
-    static inline uint64_t big_endian(uint64_t number) {
-        const unsigned char *at = (const unsigned char *)&number;
-        uint64_t found = 0;
-        int place;
-        for (place = 0; place < 8; place++) found = found << 8 | at[place];
-        return found;
-    }
-
     #if defined(__x86_64__) && defined(__GNUC__)
     #include <nmmintrin.h>
     #define HAS_CRC32C (__builtin_cpu_supports("sse4.2"))
@@ -43,7 +34,6 @@ cdef extern from *:
     static uint32_t crc32c_of(const char *at, size_t length) { return 0; }
     #endif
     """
-    uint64_t big_endian(uint64_t number) nogil
     bint HAS_CRC32C
     uint32_t crc32c_of(const char *at, size_t length) nogil
 
@@ -515,32 +505,15 @@ def writable_bytes(Py_ssize_t size):
 # What fetched records mean for a table
 
 cdef struct Place:
-    uint64_t head  # the first eight bytes behind what all keys begin with: nearly always they decide, and lie here
     const char *key
     Py_ssize_t length
     Py_ssize_t at
-
-cdef inline uint64_t head_of(const char *key, Py_ssize_t length) noexcept nogil:
-    """Return the first bytes of a key as a number that sorts as they do; zeros stand where there are none."""
-    cdef uint64_t head = 0
-    memcpy(&head, key, min(length, 8))
-    return big_endian(head)
-
-cdef inline Py_ssize_t common_length(const char *one, const char *other, Py_ssize_t length) noexcept nogil:
-    """Return how many bytes two keys begin with alike, at most so many."""
-    cdef Py_ssize_t at = 0
-    while at < length and one[at] == other[at]:
-        at += 1
-    return at
 
 cdef int order_of(const void *one, const void *other) noexcept nogil:
     """Compare two keys, and where they are the same their places: the newer one is behind."""
     cdef const Place *left = <const Place *>one
     cdef const Place *right = <const Place *>other
-    cdef int by_bytes
-    if left.head != right.head:
-        return -1 if left.head < right.head else 1
-    by_bytes = memcmp(left.key, right.key, min(left.length, right.length))
+    cdef int by_bytes = memcmp(left.key, right.key, min(left.length, right.length))
     if by_bytes:
         return by_bytes
     if left.length != right.length:
@@ -555,8 +528,6 @@ def newest_entries(list records not None, bytes mark not None):
     cdef Place *places
     cdef list entries = []
     cdef bytes key
-    cdef Bytes first
-    cdef Py_ssize_t alike = 0
     for each in records:
         if type(each) is not FetchedRecord or (<FetchedRecord>each)._key.start is NULL:
             return None
@@ -566,12 +537,7 @@ def newest_entries(list records not None, bytes mark not None):
     try:
         for at in range(count):
             record = <FetchedRecord>records[at]
-            if at == 0:
-                first, alike = record._key, record._key.length
-            alike = common_length(first.start, record._key.start, min(alike, record._key.length))
-            places[at] = Place(0, record._key.start, record._key.length, at)
-        for at in range(count):
-            places[at].head = head_of(places[at].key + alike, places[at].length - alike)
+            places[at] = Place(record._key.start, record._key.length, at)
         qsort(places, count, sizeof(Place), order_of)
         for at in range(count):
             record = <FetchedRecord>records[places[at].at]

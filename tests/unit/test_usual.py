@@ -187,6 +187,7 @@ VARIED: Final[list[Json]] = [
         ("value", 0.6), ("confidence", 0.25), ("confidence", 1), ("record_reference_id", "q"), ("record_reference_id", None),
         ("session_reference_id", "t"), ("session_reference_id", None), ("record_reference_id", "é"),
     )),
+    *[{}] * 5,  # forwarded from several partitions, at the same millisecond and before
 ]  # fmt: skip
 
 
