@@ -34,8 +34,7 @@ def build(root: Path, version: str, target: str = "wheel") -> tuple[dict[str, An
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project that has nothing but the sources of the compiled modules."""
-    sources = [ROOT.joinpath(*name.split(".")).with_suffix(".pyx") for name in MODULES]
-    for source in (*sources, ROOT / "app" / "wire" / "_writing.pxi"):
+    for source in (*ROOT.glob("app/*/_*.px[di]"), *ROOT.glob("app/*/_*.pyx"), *ROOT.glob("app/**/__init__.py")):
         place = tmp_path / source.relative_to(ROOT)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, place)
