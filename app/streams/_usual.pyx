@@ -48,7 +48,7 @@ cdef extern from *:
         return product;
     }
 
-    /* Whether two texts are the same; of others than plain ones it is not told. */
+    /* Whether two texts are the same, or both None; of others than plain ones it is not told. */
     static inline int is_same(PyObject *one, PyObject *other) {
         return one == other || (
             PyUnicode_CheckExact(one) && PyUnicode_CheckExact(other)

@@ -254,12 +254,6 @@ cdef class Publisher:
         if not complete and not self.at_once:
             self.held.setdefault(interval_id, self.now_s)
             return True
-        before = None
-        if interval_id not in self.fresh or interval_id in self.priced:
-            try:
-                before = self.priced_value(interval_id)
-            except Exception:
-                return False  # raised once more where somebody listens
         # What it costs: as `PricePlan.price`, where one set of rates holds for all of it.
         plan = self.plans.get((<object>PyTuple_GET_ITEM(meter_id, 0), <object>PyTuple_GET_ITEM(meter_id, 3)))
         if plan is None:
@@ -313,6 +307,12 @@ cdef class Publisher:
             charged_uwh = -charged_uwh
         if not count_amounts(rates, count, charged_uwh, &amounts) and not ask_amounts(<object>rates, count, charged_uwh, &amounts):
             return False
+        before = None
+        if interval_id not in self.fresh or interval_id in self.priced:
+            try:
+                before = self.priced_value(interval_id)
+            except Exception:
+                return False  # raised once more where somebody listens
         # Its price: as `encode_body` and `with_tail`.
         needed = summary.head_bytes + PRICE_BYTES + length_of(FIELD(rates, RATES_CURRENCY)) + length_of(FIELD(rates, RATES_TARIFF))
         for place in range(count):

@@ -24,10 +24,6 @@ cdef int64_t energy_of(double value, str units, int64_t duration_us):
     return <int64_t>nearest if fabs(estimate - nearest) < SURE else -1
 
 
-cdef inline bint is_same_or_none(PyObject *one, PyObject *other):
-    """Tell whether two texts are the same, or both None; of others than plain ones it is not told."""
-    return one == other or (one is not Py_None and other is not Py_None and is_same(one, other))
-
 cdef bint is_in_order(PackedInterval of):
     """Tell whether the records of an interval are in order of time, without overlaps, and take time, each of them."""
     cdef Py_ssize_t place
@@ -199,9 +195,9 @@ cdef class Taker:
                 reading = &packed.readings[place - 1]
                 if reading.start_us != start_us or reading.end_us != end_us or reading.energy_uwh != amount_uwh or wrong:
                     return False
-                if reading.confidence != sure or not is_same_or_none(reading.reference, FIELD(of, M_REFERENCE)):
+                if reading.confidence != sure or not is_same(reading.reference, FIELD(of, M_REFERENCE)):
                     return False
-                if not is_same_or_none(reading.session, FIELD(of, M_SESSION)):
+                if not is_same(reading.session, FIELD(of, M_SESSION)):
                     return False
                 if (
                     offset > reading.offset

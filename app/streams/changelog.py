@@ -207,14 +207,12 @@ def _changed_marks(entries: list[Entry], held: set[bytes]) -> list[Entry]:
 
     `held` are the keys under `HELD_MARK` that the store has; what is not among them needs no deletion.
     """
-    waiting = held_keys(entries)
-    marks: list[Entry] = []
+    waiting = [mark_of(key) for key in held_keys(entries)]
+    gone: set[bytes] = set()
     if held:
-        others = {key for key, _ in entries if key.startswith(INTERVAL_MARK)}.difference(waiting)
-        marks = [(mark, None) for mark in sorted(held.intersection(map(mark_of, others)))]
-        held.difference_update(mark for mark, _ in marks)
-    for key in waiting:
-        mark = mark_of(key)
-        marks.append((mark, b""))
-        held.add(mark)
-    return marks
+        gone = held.intersection(mark_of(key) for key, _ in entries if key.startswith(INTERVAL_MARK)).difference(
+            waiting
+        )
+    held.difference_update(gone)
+    held.update(waiting)
+    return [*((mark, None) for mark in gone), *((mark, b"") for mark in waiting)]

@@ -108,20 +108,16 @@ class Pipeline:
                 self._take(message)
             return
         given = messages if isinstance(messages, list) else list(messages)
-        at, count = 0, len(given)
-        while True:
-            first = at
-            at, duplicates = compiled.take(
-                given, at, self._source, self._meters, self._find_meter, self.tables, self.retention
-            )
-            self._accepted += at - first - duplicates
+        at, how = 0, (self._source, self._meters, self._find_meter, self.tables, self.retention)
+        while at < len(given):
+            end, duplicates = compiled.take(given, at, *how)
+            self._accepted += end - at - duplicates
             if duplicates:
                 self.metrics["input"] += duplicates
                 self.metrics["duplicate"] += duplicates
-            if at >= count:
-                break
-            self._take(given[at])
-            at += 1
+            if end < len(given):
+                self._take(given[end])
+            at = end + 1
 
     def _take(self, message: SourceMessage) -> None:
         """Decide the records of a message."""

@@ -166,17 +166,20 @@ class Tables:
 
     def interval(self, interval_id: str) -> Interval | None:
         """Return the state of an interval."""
+        known = self._in_memory(interval_id)
+        if known is None:
+            value = self._store.get(INTERVAL_MARK + interval_id.encode())
+            if value is not None:
+                known = self._intervals[interval_id] = decode_state(value)
+        return known
+
+    def _in_memory(self, interval_id: str) -> Interval | None:
+        """Return the state of an interval that is at work, or that this transaction has changed."""
         found = self._intervals.get(interval_id)
-        if found is not None:
-            return found if isinstance(found, Interval) else found[0]
-        changed = self.changes.intervals.get(interval_id)
-        if changed is not None:
-            return changed[0]
-        value = self._store.get(INTERVAL_MARK + interval_id.encode())
-        if value is None:
-            return None
-        state = self._intervals[interval_id] = decode_state(value)
-        return state
+        if found is None:
+            changed = self.changes.intervals.get(interval_id)
+            return None if changed is None else changed[0]
+        return found if isinstance(found, Interval) else found[0]
 
     def put_interval(self, interval_id: str, interval: Interval, meter: Meter) -> None:
         """Replace the state of an interval. Hot."""
@@ -282,16 +285,12 @@ class Tables:
         if not stored:
             return []
         priced = dict(self._store.items(PRICED_MARK + stored[0][0][1:], PRICED_MARK + stored[-1][0][1:] + AFTER))
-        live, published = self._intervals, changes.priced
+        published = changes.priced
         found = []
         for key, value in stored:
             own = key[1:]
             interval_id = own.decode()
-            interval: Interval | None = None
-            if interval_id in live or interval_id in changes.intervals:
-                interval = self.interval(interval_id)
-            if interval is None:
-                interval = decode_state(value)
+            interval = self._in_memory(interval_id) or decode_state(value)
             before = published.get(interval_id) or priced.get(PRICED_MARK + own)
             found.append((interval_id, interval, before))
         return found

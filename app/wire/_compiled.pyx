@@ -142,11 +142,6 @@ cdef PackedInterval packed_of(PyObject *interval, object meter):
     return None if wrong else packed
 
 
-def pack(interval, meter):
-    """Return the state of an interval as numbers, with its meter, or None."""
-    return packed_of(<PyObject *>interval, meter)
-
-
 # Published intervals
 
 def head(bytes before_id not None, bytes after_id not None, interval, energy_uwh, covered_us):
