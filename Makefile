@@ -28,7 +28,7 @@ $(STAMP): requirements-dev.lock pyproject.toml $(wildcard app/*/_*.pyx app/*/_*.
 		| awk '/^Collecting / { print "    " $$2; fflush() } /^Installing / { print "    (unpacking)"; fflush() }'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -c "from app.wire.compiled import parts; parts or print('==> Nothing is compiled, for want of a C compiler or of\
- Python\'s headers: everything works, and a worker takes twice the CPU')"
+ Python\'s headers: everything works, and a worker takes three times the CPU')"
 	@touch $@
 	@echo "==> Ready: $(BIN)/meterstream"
 
