@@ -185,7 +185,7 @@ class Settings(BaseSettings):
         default=200, description="How often new tariffs, series and locations are looked for."
     )
     store_cache_mb: Annotated[int, Field(ge=1, le=1_048_576)] = Field(
-        default=64, description="Memory for the block cache of the local store, shared by all partitions of a worker."
+        default=32, description="Memory for the block cache of the local store, shared by all partitions of a worker."
     )
     recovery_processes: Annotated[int | None, Field(ge=1, le=256), BeforeValidator(_off_to_none)] = Field(
         default=None,

@@ -134,9 +134,6 @@ class Arena:
             # What is published of an incomplete interval is no part of the job.
             "METERSTREAM_EMIT_EVERY_S": "86400",
             "METERSTREAM_TRANSACTION_MAX_MS": str(tuning.commit_interval_ms),
-            "METERSTREAM_FETCH_MAX_BYTES": str(tuning.fetch_max_bytes),
-            "METERSTREAM_PRODUCER_MAX_BATCH_BYTES": str(tuning.batch_bytes),
-            "METERSTREAM_STORE_CACHE_MB": str(tuning.cache_mb),
         }
         settings = load_settings(environ)
         await create_topics(settings)
