@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from app.streams.config import Compression
 from app.streams.security import SECRET_FIELDS, SECURITY_FIELDS, security_problems
 
 PREFIX: Final = "METERSTREAM_"
@@ -170,6 +171,11 @@ class Settings(BaseSettings):
     max_record_bytes: Count = Field(default=1_048_576, description="Largest message that the topics take.")
     producer_max_batch_bytes: Count = Field(
         default=1_048_576, description="Most bytes of one partition that go to the broker in one batch."
+    )
+    compression: Annotated[Compression | None, BeforeValidator(_off_to_none)] = Field(
+        default=None,
+        description="zstd: what is published is compressed on its way and on the brokers' disks; every reader's client has to "
+        "know zstd. What is read may be compressed in any of Kafka's ways. Off when not set.",
     )
     linger_ms: Annotated[int, Field(ge=0, le=10_000)] = Field(
         default=2, description="How long a batch waits for company before it is sent."

@@ -47,7 +47,7 @@ async def make_changelogs(settings: Settings, environ: dict[str, str], locations
     names, chance = topic_names(settings), random.Random(1)  # noqa: S311 - not for secrets
     worker = BenchWorker(environ, Path(settings.data_dir) / "worker.log")
     try:
-        async with Publisher(settings.bootstrap_servers) as publisher:
+        async with Publisher(settings.bootstrap_servers, compression=settings.compression) as publisher:
             for step in range(steps):
                 for number in range(locations):
                     value = round(chance.random(), 3)

@@ -80,7 +80,10 @@ async def _send(settings: Settings, loaded: Loaded, *, keep_versions: bool) -> l
     failures = []
     await require_access(settings, needs=[Need("Topic", topic, "Write") for topic, _ in stages])
     security = security_options(settings)
-    async with Publisher(settings.bootstrap_servers, linger_ms=settings.linger_ms, security=security) as publisher:
+    publisher = Publisher(
+        settings.bootstrap_servers, linger_ms=settings.linger_ms, compression=settings.compression, security=security
+    )
+    async with publisher:
         for topic, documents in stages:
             deliveries = [
                 (document, await publisher.send(topic, key_of(document).encode(), _encode(document)))

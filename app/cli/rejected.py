@@ -193,8 +193,13 @@ async def _send(settings: Settings, target: str, found: Sequence[Found]) -> list
     """Publish raw bytes again; return a sentence for each that the broker did not take."""
     await require_access(settings, needs=[Need("Topic", target, "Write")])
     security = security_options(settings)
-    largest = settings.max_record_bytes
-    async with Publisher(settings.bootstrap_servers, max_message_bytes=largest, security=security) as publisher:
+    publisher = Publisher(
+        settings.bootstrap_servers,
+        max_message_bytes=settings.max_record_bytes,
+        compression=settings.compression,
+        security=security,
+    )
+    async with publisher:
         deliveries = [(one, await publisher.send(target, one.key, raw_bytes(one.record))) for one in found]
         await publisher.flush()
     return [

@@ -152,6 +152,7 @@ async def _send_all(settings: Settings, sources: list[tuple[Path, Items]], tally
         linger_ms=settings.linger_ms,
         max_batch_bytes=min(settings.producer_max_batch_bytes, settings.max_record_bytes),
         max_message_bytes=settings.max_record_bytes,
+        compression=settings.compression,
         security=security_options(settings),
     )
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())

@@ -1,9 +1,12 @@
 """What the streams have to be told. The settings have all of it; this layer only names what it looks at."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from app.streams.security import SecurityConfig
+
+Compression = Literal["zstd"]
+"""How messages may be compressed on their way, and where the brokers keep them."""
 
 
 class StreamConfig(SecurityConfig, Protocol):
@@ -37,6 +40,8 @@ class StreamConfig(SecurityConfig, Protocol):
     def max_record_bytes(self) -> int: ...  # noqa: D102
     @property
     def producer_max_batch_bytes(self) -> int: ...  # noqa: D102
+    @property
+    def compression(self) -> Compression | None: ...  # noqa: D102
     @property
     def session_timeout_ms(self) -> int: ...  # noqa: D102
     @property

@@ -6,22 +6,27 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import DefaultRecordBase
 
+from app.streams.config import Compression
 from app.streams.held import Entry
 from app.streams.outputs import Output
 from app.streams.topics import TopicNames
 from app.wire import compiled
+
+CODECS: Final[Mapping[Compression, int]] = {"zstd": DefaultRecordBase.CODEC_ZSTD}
+"""What Kafka's protocol calls them."""
 
 _Target = tuple[str, int]
 _Header = tuple[str, bytes]
 
 
 class ClientBatch(BatchBuilder):
-    """The messages that go to one partition in one piece, of one time, not compressed: the client's own builder."""
+    """The messages that go to one partition in one piece, of one time: the client's own builder."""
 
-    def __init__(self, limit_bytes: int, at_ms: int, *, transactional: bool) -> None:
-        """Begin one of fewer bytes than so many: one message is taken in any case."""
-        super().__init__(limit_bytes, 0, is_transactional=transactional)
+    def __init__(self, limit_bytes: int, at_ms: int, *, transactional: bool, codec: int = 0) -> None:
+        """Begin one of fewer bytes than so many: one message is taken in any case. Compressed by Kafka's codec; 0: as it is."""
+        super().__init__(limit_bytes, codec, is_transactional=transactional)
         self._at_ms = at_ms
 
     def add(self, key: bytes | None, value: bytes | None, headers: Sequence[_Header]) -> bool:
@@ -44,9 +49,20 @@ def batch_kind() -> Any:
 class Outbox:
     """Collects what a transaction puts out; every message has an explicit partition."""
 
-    def __init__(self, producer: AIOKafkaProducer, names: TopicNames, partition: int, batch_bytes: int) -> None:
-        """Send through a producer, batches of at most so many bytes; the partition is that of messages that name no other."""
+    def __init__(
+        self,
+        producer: AIOKafkaProducer,
+        names: TopicNames,
+        partition: int,
+        batch_bytes: int,
+        compression: Compression | None = None,
+    ) -> None:
+        """Send through a producer, batches of at most so many bytes; the partition is that of messages that name no other.
+
+        A batch is as many bytes before it is compressed.
+        """
         self._batch_bytes: Final = batch_bytes
+        self._codec: Final = 0 if compression is None else CODECS[compression]
         self.producer = producer
         """Another one between two transactions, when a partition comes to another lane."""
         self._partition: Final = partition
@@ -101,7 +117,8 @@ class Outbox:
             at = batch.add_from(entries, at)
 
     def _begin(self, target: _Target) -> Any:
-        batch = self._batches[target] = batch_kind()(self._batch_bytes, self.now_ms, transactional=True)
+        batch = batch_kind()(self._batch_bytes, self.now_ms, transactional=True, codec=self._codec)
+        self._batches[target] = batch
         return batch
 
     def count(self, target: _Target) -> int:

@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
 
 from app.domain.partitioning import partition_of_key
+from app.streams.config import Compression
 
 CONNECT_TIMEOUT_S: Final = 10.0
 STALL_TIMEOUT_S: Final = 30.0
@@ -74,6 +75,7 @@ class Publisher:
         max_message_bytes: int = 1_048_576,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         stall_timeout_s: float = STALL_TIMEOUT_S,
+        compression: Compression | None = None,
         security: Mapping[str, Any] | None = None,
     ) -> None:
         """Connect to nothing yet; ``stall_timeout_s`` bounds how long messages may wait while none is acknowledged.
@@ -86,6 +88,7 @@ class Publisher:
             "acks": "all",
             "enable_idempotence": True,
             "max_batch_size": max_batch_bytes,
+            "compression_type": compression,
             "request_timeout_ms": int(stall_timeout_s * 1000),
             **(security or {}),
         }

@@ -139,7 +139,7 @@ class Shard:
         self.meta = Meta(lineage=uuid.uuid4().hex) if value is None else decode_meta(value)
         limit = live_limit(settings.partitions)
         self._tables = Tables(self.store, limit)
-        self.outbox = Outbox(producer, names, self.partition, settings.producer_max_batch_bytes)
+        self.outbox = Outbox(producer, names, self.partition, settings.producer_max_batch_bytes, settings.compression)
         self.pipeline = Pipeline(
             Context(self.partition, settings.partitions, names.records),
             self._tables,

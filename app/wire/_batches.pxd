@@ -7,7 +7,7 @@ cdef struct Bytes:
     Py_ssize_t length
 
 cdef class FetchedRecord:
-    cdef bytes _data  # what was fetched, in which the key and the value lie
+    cdef bytes _data  # what was fetched, in which the key and the value lie; or what it was before it was compressed
     cdef Bytes _key, _value
     cdef readonly int64_t offset, timestamp
     cdef readonly int timestamp_type

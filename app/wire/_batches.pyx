@@ -2,7 +2,7 @@
 """The parts of the hot path that carry messages, compiled: record batches that are sent, and those that have been fetched.
 
 Each has its twin in Kafka's client, which is taken where this was not built, and to which is left whatever is not usual: what is
-compressed, of an older format, or damaged. Both write the same bytes (tests/unit/test_compiled.py) and read the same records
+of an older format, or damaged. Both write the same bytes (tests/unit/test_compiled.py) and read the same records
 (tests/unit/test_fetch.py). Source of the format: https://kafka.apache.org/documentation/#recordbatch.
 """
 
@@ -71,6 +71,7 @@ cdef enum:
     COUNT_AT = 57
     # What the bits of its attributes say.
     COMPRESSED = 7
+    LAST_CODEC = 4
     OF_ARRIVAL = 8
     TRANSACTIONAL = 16
     CONTROL = 32
@@ -162,7 +163,7 @@ cdef class Room:
 
 
 cdef class RecordBatch:
-    """The messages that go to one partition in one piece: a record batch of format 2, not compressed, of one time.
+    """The messages that go to one partition in one piece: a record batch of format 2, of one time.
 
     To the client's producer it is what its own builder of batches is; `add` is ours.
     """
@@ -174,14 +175,16 @@ cdef class RecordBatch:
     cdef bint _closed, _transactional
     cdef int64_t _at_ms, _producer_id
     cdef int32_t _epoch, _sequence
+    cdef int _codec
 
-    def __cinit__(self, Py_ssize_t limit_bytes, int64_t at_ms, bint transactional):
-        """Begin one of fewer bytes than so many: one message is taken in any case."""
+    def __cinit__(self, Py_ssize_t limit_bytes, int64_t at_ms, bint transactional, int codec=0):
+        """Begin one of fewer bytes than so many: one message is taken in any case. Compressed by one of Kafka's codecs; 0: as it is."""
         self._room = Room(FIRST_ROOM)
         self._size = BATCH_HEADER
         self._limit = limit_bytes
         self._at_ms = at_ms
         self._transactional = transactional
+        self._codec = codec
         self._producer_id = self._epoch = -1
 
     def add(self, bytes key, bytes value, headers):
@@ -270,11 +273,13 @@ cdef class RecordBatch:
         cdef char *at
         if self._bytes is None:
             self._closed = True
+            if self._codec:
+                self._compress()
             at = write_big(start, 0, 8)  # the broker says which offset it begins at
             at = write_big(at, self._size - LENGTH_AT - 4, 4)
             at = write_big(at, <uint64_t>-1, 4)
             at[0] = 2
-            at = write_big(start + ATTRIBUTES_AT, TRANSACTIONAL if self._transactional else 0, 2)
+            at = write_big(start + ATTRIBUTES_AT, (TRANSACTIONAL if self._transactional else 0) | self._codec, 2)
             at = write_big(at, self._count - 1, 4)
             at = write_big(at, self._at_ms, 8)
             at = write_big(at, self._at_ms, 8)
@@ -285,6 +290,29 @@ cdef class RecordBatch:
             write_big(start + CRC_AT, checksum(start + ATTRIBUTES_AT, self._size - ATTRIBUTES_AT), 4)
             self._bytes = memoryview(self._room)[:self._size]
         return self._bytes
+
+    cdef void _compress(self) except *:
+        """Put the messages in compressed form where they are, unless that were no shorter."""
+        cdef bytes short = codec_of(self._codec)[0](self._room.start[BATCH_HEADER:self._size])
+        if PyBytes_GET_SIZE(short) < self._size - BATCH_HEADER:
+            write(self._room.start + BATCH_HEADER, PyBytes_AS_STRING(short), PyBytes_GET_SIZE(short))
+            self._size = BATCH_HEADER + PyBytes_GET_SIZE(short)
+        else:
+            self._codec = 0
+
+
+cdef dict codecs = {}
+
+cdef tuple codec_of(int number):
+    """Return what compresses, and what gives back, in one of Kafka's codecs: what the client itself uses."""
+    if not codecs:
+        from aiokafka import codec  # here, because prices from files need no client of Kafka
+
+        codecs[1] = codec.gzip_encode, codec.gzip_decode
+        codecs[2] = codec.snappy_encode, codec.snappy_decode
+        codecs[3] = codec.lz4_encode, codec.lz4_decode
+        codecs[4] = codec.zstd_encode, codec.zstd_decode
+    return codecs[number]
 
 
 # Batches that have been fetched
@@ -351,7 +379,7 @@ cdef class FetchedRecord:
 
 @cython.final
 cdef class FetchedBatch:
-    """One record batch of format 2, not compressed, in the bytes of a fetch."""
+    """One record batch of format 2 in the bytes of a fetch."""
 
     cdef bytes _data
     cdef const char *_start
@@ -391,12 +419,18 @@ cdef class FetchedBatch:
         cdef bint wrong = False
         cdef const char *at = self._start + BATCH_HEADER
         cdef const char *end = self._end
+        cdef bytes data = self._data
         cdef int64_t count = read_big(self._start + COUNT_AT, 4), place, length
         cdef bint of_arrival = (self._start[ATTRIBUTES_AT + 1] & OF_ARRIVAL) != 0
         cdef int64_t time = read_big(self._start + (LAST_TIME_AT if of_arrival else FIRST_TIME_AT), 8), delta
         cdef const char *end_of_record
         cdef FetchedRecord record
         cdef list records = []
+        cdef int codec = self._start[ATTRIBUTES_AT + 1] & COMPRESSED
+        if codec:
+            data = codec_of(codec)[1](at[:end - at])
+            at = PyBytes_AS_STRING(data)
+            end = at + PyBytes_GET_SIZE(data)
         for place in range(count):
             length = read_varint(&at, end, &wrong)
             if wrong or not 0 < length <= end - at or at[0] != 0:  # no attributes are known
@@ -409,7 +443,7 @@ cdef class FetchedBatch:
             record.timestamp = time if of_arrival else time + delta
             record.timestamp_type = of_arrival
             record.offset = self.base_offset + read_varint(&at, end_of_record, &wrong)
-            record._data = self._data
+            record._data = data
             record._key = read_bytes(&at, end_of_record, &wrong)
             record._value = read_bytes(&at, end_of_record, &wrong)
             if not wrong and at + 1 == end_of_record and at[0] == 0:
@@ -422,7 +456,7 @@ cdef class FetchedBatch:
                 break
             records.append(record)
         if wrong or at != end:
-            return list(client_records(self._start[:end - self._start]).next_batch())
+            return list(client_records(self._start[:self._end - self._start]).next_batch())
         return records
 
 
@@ -491,7 +525,7 @@ cdef class FetchedRecords:
         if end - at < LEAST_BATCH:
             return client_records(self._data[at:]).next_batch()  # it says that this is damaged
         self._stand_at(end)
-        if end - at < BATCH_HEADER or start[MAGIC_AT] != 2 or start[ATTRIBUTES_AT + 1] & COMPRESSED:
+        if end - at < BATCH_HEADER or start[MAGIC_AT] != 2 or start[ATTRIBUTES_AT + 1] & COMPRESSED > LAST_CODEC:
             return client_records(self._data[at:end]).next_batch()
         return FetchedBatch(self._data, at, end)
 

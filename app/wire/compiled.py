@@ -29,7 +29,7 @@ class Parts(Protocol):
     """The compiled modules."""
 
     RecordBatch: Callable[..., Any]
-    """(limit_bytes, at_ms, transactional): the twin of `app.streams.outbox.ClientBatch`."""
+    """(limit_bytes, at_ms, transactional, codec): the twin of `app.streams.outbox.ClientBatch`."""
 
     FetchedRecords: Callable[[bytes], Any]
     """(data): the twin of aiokafka's `MemoryRecords`."""

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.record.default_records import DefaultRecordBase
 
 from app.domain.partitioning import partition_for
 from app.local.broker import LocalBroker
+from app.streams.config import Compression
 from app.streams.publish import BrokerUnreachableError, Publisher, TopicMissingError
 from tests.cluster import create_topic
+from tests.codecs import codecs_of_fetches
 
 pytestmark = pytest.mark.broker
 
@@ -73,6 +76,23 @@ def test_messages_of_a_key_keep_their_order_however_many_tasks_send(kafka: str) 
             seen[record.key].append(int(record.value))
         assert len(seen) == 20
         assert all(numbers == list(range(500)) for numbers in seen.values())
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("compression", "codec"), [(None, 0), ("zstd", DefaultRecordBase.CODEC_ZSTD)])
+def test_messages_are_compressed_where_that_is_asked_for(
+    kafka: str, monkeypatch: pytest.MonkeyPatch, compression: Compression | None, codec: int
+) -> None:
+    async def scenario() -> None:
+        topic = await new_topic(kafka)
+        async with Publisher(kafka, compression=compression) as publisher:
+            for number in range(200):
+                await publisher.send(topic, b"loc_1", b"a value of some length, %d" % number)
+        with codecs_of_fetches(monkeypatch) as codecs:
+            found = await read(kafka, topic, 200)
+        assert [record.value for record in found] == [b"a value of some length, %d" % number for number in range(200)]
+        assert codecs == {codec}
 
     asyncio.run(scenario())
 

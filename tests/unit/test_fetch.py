@@ -23,6 +23,8 @@ pytestmark = pytest.mark.usefixtures("either_function")
 
 TP: Final = TopicPartition("meter.records", 0)
 _ABORT, _COMMIT = 0, 1
+_CODECS: Final = (1, 2, 3, 4)
+"""gzip, Snappy, LZ4, Zstandard."""
 _CRC_AT, _ATTRIBUTES_AT = DefaultRecordBase.CRC_OFFSET, DefaultRecordBase.ATTRIBUTES_OFFSET
 _HEADER_BYTES: Final = DefaultRecordBase.HEADER_STRUCT.size
 _HEADERS: Final = ([], [], [("origin", b"meter.records/0/17"), ("nothing", None), ("é", b"")])
@@ -69,7 +71,7 @@ def _log(choose: random.Random) -> tuple[bytes, list[tuple[int, int]], int]:
             if producer >= 0:
                 began.setdefault(producer, offset)
             deltas = sorted(choose.sample(range(8), choose.randrange(1, 8)))  # compaction leaves holes
-            codec, of_arrival = choose.choice([0, 0, 1]), choose.random() < 0.5
+            codec, of_arrival = choose.choice([0, 0, 0, *_CODECS]), choose.random() < 0.5
             more, offset = _batch(offset, deltas, producer, codec=codec, of_arrival=of_arrival)
         data += more
         offset += choose.choice([0, 0, 3])
@@ -172,7 +174,8 @@ def _batches(records: Any) -> list[list[Any]]:
 def test_of_damaged_bytes_the_same_is_said_as_by_aiokafka(seed: int) -> None:
     """No CRC is asked here: whatever the bytes are, no other records, and no other faults, than the client's."""
     choose = random.Random(seed)  # noqa: S311 - chance, not secrets
-    first, end = _batch(choose.choice([0, 7, 10**12]), sorted(choose.sample(range(60), 12)), choose.choice([-1, 3]))
+    base, deltas, producer = choose.choice([0, 7, 10**12]), sorted(choose.sample(range(60), 12)), choose.choice([-1, 3])
+    first, end = _batch(base, deltas, producer, codec=choose.choice([0, 0, 0, 0, *_CODECS]))
     second, _ = _batch(end, [0, 1, 2])
     data = bytearray(first + second)
     for _ in range(choose.randrange(1, 4)):
@@ -194,12 +197,17 @@ def test_bytes_that_are_no_batch_are_what_they_are_to_aiokafka(data: bytes) -> N
 
 def test_usual_batches_are_parsed_by_compiled_code() -> None:
     """Or the comparisons of this file would compare the client with itself."""
-    data, end = _batch(0, [0, 1, 2])
-    data += _batch(end, [0], codec=1)[0]
-    records = parser_of(data)
-    first, second = records.next_batch(), records.next_batch()
+    data, end = b"", 0
+    for codec in (0, *_CODECS):
+        more, end = _batch(end, list(range(20)), codec=codec)
+        assert more[_ATTRIBUTES_AT + 1] & DefaultRecordBase.CODEC_MASK == codec
+        data += more
+    unknown = bytearray(_batch(end, [0])[0])
+    unknown[_ATTRIBUTES_AT + 1] |= 5
+    records = parser_of(data + bytes(unknown))
+    kinds = [type(records.next_batch()).__name__ for _ in range(6)]
     ours = "FetchedBatch" if compiled.parts is not None else "DefaultRecordBatch"
-    assert (type(first).__name__, type(second).__name__) == (ours, "DefaultRecordBatch")
+    assert kinds == [ours] * 5 + ["DefaultRecordBatch"]
     assert records.next_batch() is None
 
 
