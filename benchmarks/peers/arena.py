@@ -30,7 +30,7 @@ _MEMBERS: Final = 5
 
 
 class Tuning(NamedTuple):
-    """What all sides are given alike: what one would choose for throughput, or for latency."""
+    """What the peers are given alike: what one would choose for throughput, or for latency. A worker has its defaults else."""
 
     commit_interval_ms: int = 1000
     linger_ms: int = 20

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.record.default_records import DefaultRecordBase
 
 from app.domain.partitioning import partition_for
 from app.local.broker import LocalBroker
@@ -22,6 +23,8 @@ from app.settings import Settings
 from app.streams.publish import Publisher
 from app.streams.topics import TopicNames, create_topics, topic_names
 from app.wire.rejected import RejectedRecord, encode
+from tests.codecs import codecs_of_fetches
+from tests.making import location
 
 pytestmark = pytest.mark.broker
 
@@ -34,6 +37,7 @@ class Commands:
 
     def __init__(self, servers: str, prefix: str) -> None:
         self.settings = Settings(bootstrap_servers=servers, topic_prefix=prefix, partitions=PARTITIONS)
+        self.more: dict[str, str] = {}
 
     @property
     def names(self) -> TopicNames:
@@ -48,7 +52,7 @@ class Commands:
         }
         command = [sys.executable, "-m", "app.cli", *arguments]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, stdin=stdin, stdout=pipe, stderr=pipe, text=True, env=plain | ours)
+        return subprocess.Popen(command, stdin=stdin, stdout=pipe, stderr=pipe, text=True, env=plain | ours | self.more)
 
     def run(self, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
         process = self.start(*arguments)
@@ -214,6 +218,27 @@ def test_documents_arrive_under_their_names(commands: Commands, tmp_path: Path) 
     (series,) = commands.read(commands.names.series)
     assert (location.key, json.loads(location.value)["timezone"]) == (b"loc_1", "Europe/London")
     assert (series.key, json.loads(series.value)["points"]) == (b"A/2025-03-01", [point])
+
+
+def test_what_the_commands_publish_is_compressed_where_that_is_asked_for(
+    commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands.more["METERSTREAM_COMPRESSION"] = "zstd"
+    places = [location(f"loc_{number}") for number in range(60)]
+    path = tmp_path / "locations.json"
+    path.write_text(json.dumps(places))
+    raw = record().decode()
+    commands.publish(commands.names.rejected, [("loc_1", rejected("loc_1", "unknown_location", raw))] * 60)
+    for send, topic in (
+        (lambda: commands.run("load", str(path)), commands.names.locations),
+        (lambda: commands.run("rejected", "replay", "--yes"), commands.names.records),
+        (lambda: commands.run("send", "-", stdin=f"{raw}\n" * 60), commands.names.records),
+    ):
+        before = len(commands.read(topic))
+        assert send().returncode == 0
+        with codecs_of_fetches(monkeypatch) as codecs:
+            assert len(commands.read(topic)) == before + 60
+        assert codecs == {DefaultRecordBase.CODEC_ZSTD}
 
 
 def test_a_wrong_document_keeps_all_from_being_sent(commands: Commands, tmp_path: Path) -> None:
